@@ -1,0 +1,13 @@
+//! The sans-IO core of a Receptor node.
+#![no_std]
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+extern crate alloc;
+
+pub mod deadline;
+pub mod error;
+pub mod id;
+pub mod rng;
+pub mod time;
+pub mod wire;

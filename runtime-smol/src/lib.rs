@@ -1,0 +1,1 @@
+//! Runs a receptor-core node on the smol crates (placeholder).

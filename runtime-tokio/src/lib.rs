@@ -1,0 +1,1 @@
+//! Runs a receptor-core node on tokio: sockets, timers, processes, files, and an async API.

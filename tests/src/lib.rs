@@ -1,0 +1,1 @@
+//! Simulator, conformance suite, real-peer and real-client tests.
