@@ -5,9 +5,12 @@
 
 extern crate alloc;
 
+pub mod config;
 pub mod deadline;
 pub mod error;
 pub mod id;
+pub mod node;
 pub mod rng;
 pub mod time;
 pub mod wire;
+pub mod workceptor;
