@@ -9,6 +9,7 @@ pub mod config;
 pub mod deadline;
 pub mod error;
 pub mod id;
+pub mod link;
 pub mod node;
 pub mod rng;
 pub mod time;
