@@ -88,8 +88,9 @@ impl Advertisement {
             }
             _ if key_is(key, "ConnType") => {
                 if let Some(number) = value.unsigned()? {
-                    self.conn_type = u8::try_from(number)
-                        .map_err(|_| WireError::Malformed("service advertisement: ConnType above 255"))?;
+                    self.conn_type = u8::try_from(number).map_err(|_| {
+                        WireError::Malformed("service advertisement: ConnType above 255")
+                    })?;
                 }
             }
             _ if key_is(key, "Tags") => {
@@ -126,7 +127,9 @@ impl Advertisement {
         out.push_str(",\"ConnType\":");
         write_unsigned(&mut out, u64::from(self.conn_type));
         out.push_str(",\"Tags\":");
-        write_map(&mut out, self.tags.as_ref(), |out, tag| write_string(out, tag));
+        write_map(&mut out, self.tags.as_ref(), |out, tag| {
+            write_string(out, tag)
+        });
         out.push_str(",\"WorkCommands\":");
         match &self.work_commands {
             None => out.push_str("null"),
