@@ -1,5 +1,6 @@
 //! `ExtraData` of a record (`work.md` §3.1), with keys of our own that a classic node ignores.
 
+use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use core::fmt;
@@ -19,9 +20,9 @@ pub const NO_EXPIRATION: &str = "0001-01-01T00:00:00Z";
 #[derive(Clone, PartialEq, Debug)]
 pub enum Extra {
     /// A program run by this node.
-    Command(CommandExtra),
+    Command(Box<CommandExtra>),
     /// The local half of a unit that runs elsewhere.
-    Remote(RemoteExtra),
+    Remote(Box<RemoteExtra>),
     /// Anything else, kept as it is.
     Other(Value),
 }
@@ -40,8 +41,10 @@ impl Extra {
     /// A value of the wrong type in a known kind.
     pub(super) fn from_value(work_type: &str, value: Value) -> Result<Self, serde_json::Error> {
         match &value {
-            Value::Object(_) if work_type == REMOTE => serde_json::from_value(value).map(Self::Remote),
-            Value::Object(map) if map.contains_key("Pid") => serde_json::from_value(value).map(Self::Command),
+            Value::Object(_) if work_type == REMOTE => serde_json::from_value(value).map(Box::new).map(Self::Remote),
+            Value::Object(map) if map.contains_key("Pid") => {
+                serde_json::from_value(value).map(Box::new).map(Self::Command)
+            }
             _ => Ok(Self::Other(value)),
         }
     }

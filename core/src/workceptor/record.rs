@@ -3,6 +3,7 @@
 //! Node and runner both change it, each under the unit's lock and each through [`Record::apply`], so the one table of
 //! transitions in [`super::change`] decides who was first.
 
+use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
@@ -58,16 +59,16 @@ impl Record {
     pub fn command(work_type: &str, params: String) -> Self {
         Self::created(
             work_type,
-            Extra::Command(CommandExtra {
+            Extra::Command(Box::new(CommandExtra {
                 params,
                 ..CommandExtra::default()
-            }),
+            })),
         )
     }
 
     /// The first record of the local half of a remote unit.
     pub fn remote(extra: RemoteExtra) -> Self {
-        Self::created(extra::REMOTE, Extra::Remote(extra))
+        Self::created(extra::REMOTE, Extra::Remote(Box::new(extra)))
     }
 
     fn created(work_type: &str, extra: Extra) -> Self {
