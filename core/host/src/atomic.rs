@@ -19,7 +19,12 @@ pub(crate) fn replace(dir: &Path, name: &str, temporary: &str, content: &[u8], s
 }
 
 fn write_new(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(path)?;
     file.write_all(content)?;
     if sync { file.sync_all() } else { Ok(()) }
 }
@@ -41,7 +46,10 @@ mod tests {
             replace(dir.path(), "file", "file.tmp", content, true).unwrap();
             assert_eq!(fs::read(dir.path().join("file")).unwrap(), content);
         }
-        assert_eq!(fs::metadata(dir.path().join("file")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.path().join("file")).unwrap().permissions().mode() & 0o777,
+            0o600
+        );
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 

@@ -22,7 +22,9 @@ pub fn load(dir: &Path) -> Result<Option<u64>, String> {
         Err(error) => return Err(path_text("read", &path, &error)),
     };
     let number = str::from_utf8(&text).ok().and_then(|text| text.trim_end().parse().ok());
-    number.map(Some).ok_or_else(|| format!("read {}: not a decimal number", path.display()))
+    number
+        .map(Some)
+        .ok_or_else(|| format!("read {}: not a decimal number", path.display()))
 }
 
 /// Makes the epoch durable.

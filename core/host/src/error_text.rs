@@ -11,7 +11,9 @@ pub fn os_text(error: &io::Error) -> String {
         _ => &text,
     };
     let mut letters = text.chars();
-    let Some(first) = letters.next() else { return String::new() };
+    let Some(first) = letters.next() else {
+        return String::new();
+    };
     // `RFS specific error` keeps its capitals.
     if letters.clone().next().is_some_and(char::is_uppercase) {
         return text.to_owned();
@@ -44,9 +46,18 @@ mod tests {
     fn texts_are_the_classic_ones() {
         let missing = io::Error::from_raw_os_error(2);
         assert_eq!(os_text(&missing), "no such file or directory");
-        assert_eq!(path_text("open", Path::new("/a/b"), &missing), "open /a/b: no such file or directory");
-        assert_eq!(spawn_text("nope", &missing), "exec: \"nope\": executable file not found in $PATH");
-        assert_eq!(spawn_text("/no/pe", &missing), "fork/exec /no/pe: no such file or directory");
+        assert_eq!(
+            path_text("open", Path::new("/a/b"), &missing),
+            "open /a/b: no such file or directory"
+        );
+        assert_eq!(
+            spawn_text("nope", &missing),
+            "exec: \"nope\": executable file not found in $PATH"
+        );
+        assert_eq!(
+            spawn_text("/no/pe", &missing),
+            "fork/exec /no/pe: no such file or directory"
+        );
         assert_eq!(spawn_text("", &missing), "exec: no command");
         assert_eq!(os_text(&io::Error::other("Own words")), "own words");
     }

@@ -9,7 +9,11 @@ use crate::process_table::Process;
 
 /// The identity of a process that exists (a zombie does).
 pub fn of(pid: u32) -> io::Result<ProcessIdentity> {
-    Ok(ProcessIdentity { boot_id: boot_id()?, pid, start_time: Process::read(pid)?.start_time })
+    Ok(ProcessIdentity {
+        boot_id: boot_id()?,
+        pid,
+        start_time: Process::read(pid)?.start_time,
+    })
 }
 
 /// Whether that very process still runs. A zombie does not.
@@ -20,7 +24,9 @@ pub fn is_alive(identity: &ProcessIdentity) -> bool {
 }
 
 fn boot_id() -> io::Result<String> {
-    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim_end().to_owned())
+    Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
+        .trim_end()
+        .to_owned())
 }
 
 #[cfg(test)]
@@ -33,8 +39,14 @@ mod tests {
         let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let identity = of(child.id()).unwrap();
         assert!(is_alive(&identity));
-        assert!(!is_alive(&ProcessIdentity { start_time: identity.start_time + 1, ..identity.clone() }));
-        assert!(!is_alive(&ProcessIdentity { boot_id: "another".into(), ..identity.clone() }));
+        assert!(!is_alive(&ProcessIdentity {
+            start_time: identity.start_time + 1,
+            ..identity.clone()
+        }));
+        assert!(!is_alive(&ProcessIdentity {
+            boot_id: "another".into(),
+            ..identity.clone()
+        }));
         child.kill().unwrap();
         while is_alive(&identity) {
             std::thread::sleep(std::time::Duration::from_millis(1));

@@ -31,7 +31,10 @@ impl Process {
     /// The name (field 2) may hold blanks and parentheses, so fields are counted from the last parenthesis.
     fn parse(pid: u32, stat: &[u8]) -> Option<Self> {
         let end = stat.iter().rposition(|&byte| byte == b')')?;
-        let fields: Vec<&str> = str::from_utf8(&stat[end + 1..]).ok()?.split_ascii_whitespace().collect();
+        let fields: Vec<&str> = str::from_utf8(&stat[end + 1..])
+            .ok()?
+            .split_ascii_whitespace()
+            .collect();
         Some(Self {
             pid,
             state: *fields.first()?.as_bytes().first()?,
@@ -76,6 +79,11 @@ fn all() -> io::Result<Vec<Process>> {
     Ok(pids.filter_map(|pid| Process::read(pid).ok()).collect())
 }
 
+/// The children of `parent`, zombies included.
+pub fn children(parent: u32) -> io::Result<Vec<Process>> {
+    Ok(all()?.into_iter().filter(|process| process.parent == parent).collect())
+}
+
 /// Every running descendant of `ancestor`, at any depth.
 pub fn descendants(ancestor: u32) -> io::Result<Vec<Process>> {
     let mut children: BTreeMap<u32, Vec<Process>> = BTreeMap::new();
@@ -106,7 +114,9 @@ pub fn kill_descendants(ancestor: u32) -> io::Result<usize> {
 
 /// Sends SIGKILL to every process of a session except its leader; says how many there were.
 pub(crate) fn kill_session(session: u32) -> io::Result<usize> {
-    let members = all()?.into_iter().filter(|process| process.session == session && process.pid != session);
+    let members = all()?
+        .into_iter()
+        .filter(|process| process.session == session && process.pid != session);
     let found: Vec<_> = members.filter(Process::is_running).collect();
     for process in &found {
         process.signal(Signal::KILL);
@@ -123,7 +133,13 @@ mod tests {
     fn names_with_blanks_and_parentheses_do_not_confuse() {
         let stat = b"42 (a) R (b c) S 7 8 9 0 -1 4 0 0 0 0 0 0 0 0 20 0 1 0 12345 0 0";
         let process = Process::parse(42, stat).unwrap();
-        let expected = Process { pid: 42, state: b'S', parent: 7, session: 9, start_time: 12345 };
+        let expected = Process {
+            pid: 42,
+            state: b'S',
+            parent: 7,
+            session: 9,
+            start_time: 12345,
+        };
         assert_eq!(process, expected);
         for bad in [&b""[..], b"42 (x", b"42 (x) S 1 2", b"42 (x) S a b c d"] {
             assert_eq!(Process::parse(42, bad), None);
@@ -132,8 +148,11 @@ mod tests {
 
     #[test]
     fn grandchildren_are_found_and_killed() {
-        let mut shell =
-            Command::new("sh").args(["-c", "sleep 1000 & echo; wait"]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut shell = Command::new("sh")
+            .args(["-c", "sleep 1000 & echo; wait"])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
         io::Read::read_exact(shell.stdout.as_mut().unwrap(), &mut [0]).unwrap();
         let found = descendants(shell.id()).unwrap();
         assert_eq!(found.len(), 1);

@@ -36,7 +36,10 @@ pub struct SocketLock {
 pub fn listen(path: &Path, mode: u32) -> Result<SocketFile, String> {
     let opened = lock(path).and_then(|lock| {
         remove_stale(path)?;
-        Ok(SocketFile { listener: bind(path, mode)?, lock })
+        Ok(SocketFile {
+            listener: bind(path, mode)?,
+            lock,
+        })
     });
     opened.map_err(|text| format!("error opening Unix socket: {text}"))
 }
@@ -72,16 +75,21 @@ fn remove_stale(path: &Path) -> Result<(), String> {
         Err(error) => Err(error),
     };
     match removed {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            Err(format!("could not overwrite socket file: {}", path_text("remove", path, &error)))
-        }
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
+            "could not overwrite socket file: {}",
+            path_text("remove", path, &error)
+        )),
         _ => Ok(()),
     }
 }
 
 fn bind(path: &Path, mode: u32) -> Result<UnixListener, String> {
     let failed = |error: io::Error| {
-        format!("could not listen on socket file: listen unix {}: bind: {}", path.display(), os_text(&error))
+        format!(
+            "could not listen on socket file: listen unix {}: bind: {}",
+            path.display(),
+            os_text(&error)
+        )
     };
     let short = ShortPath::new(path).map_err(failed)?;
     let address = SocketAddrUnix::new(short.as_path().as_os_str().as_bytes()).map_err(|e| failed(e.into()))?;
@@ -107,7 +115,14 @@ mod tests {
         let path = dir.path().join("control.sock");
         let first = listen(&path, 0o660).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o660);
-        assert_eq!(fs::metadata(dir.path().join("control.sock.lock")).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            fs::metadata(dir.path().join("control.sock.lock"))
+                .unwrap()
+                .permissions()
+                .mode()
+                & 0o777,
+            0o600
+        );
         let expected =
             "error opening Unix socket: could not acquire lock on socket file: fslock is already locked".to_owned();
         assert_eq!(listen(&path, 0o600).unwrap_err(), expected);
@@ -122,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let deep = dir.path().join("x".repeat(100)).join("y".repeat(100));
         fs::create_dir_all(&deep).unwrap();
-        let path = deep.join("z".repeat(100));
+        let path = deep.join("z".repeat(80));
         let socket = listen(&path, 0o600).unwrap();
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         let mut client = connect(&path).unwrap();
@@ -144,7 +159,10 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir_all(path.join("precious")).unwrap();
         let text = listen(&path, 0o600).unwrap_err();
-        assert!(text.starts_with("error opening Unix socket: could not overwrite socket file: remove "), "{text}");
+        assert!(
+            text.starts_with("error opening Unix socket: could not overwrite socket file: remove "),
+            "{text}"
+        );
         assert!(text.ends_with("directory not empty"), "{text}");
         assert!(path.join("precious").exists());
         let text = listen(&dir.path().join("no/such"), 0o600).unwrap_err();

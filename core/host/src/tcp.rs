@@ -25,10 +25,16 @@ const KEEPALIVE: Duration = Duration::from_secs(15);
 /// The classic text, e.g. `address A: missing port in address`.
 pub fn split_host_port(address: &str) -> Result<(&str, u16), String> {
     let failed = |why: &str| format!("address {address}: {why}");
-    let (host, port) = address.rsplit_once(':').ok_or_else(|| failed("missing port in address"))?;
+    let (host, port) = address
+        .rsplit_once(':')
+        .ok_or_else(|| failed("missing port in address"))?;
     let host = match host.strip_prefix('[') {
         Some(rest) => rest.strip_suffix(']').ok_or_else(|| {
-            failed(if address.ends_with(']') { "missing port in address" } else { "missing ']' in address" })
+            failed(if address.ends_with(']') {
+                "missing port in address"
+            } else {
+                "missing ']' in address"
+            })
         })?,
         None if host.contains(':') => return Err(failed("too many colons in address")),
         None => host,
@@ -49,7 +55,11 @@ fn addresses(address: &str) -> Result<Vec<SocketAddr>, String> {
         .to_socket_addrs()
         .map_err(|error| format!("lookup {host}: {}", os_text(&error)))?
         .collect();
-    if found.is_empty() { Err(format!("lookup {host}: no such host")) } else { Ok(found) }
+    if found.is_empty() {
+        Err(format!("lookup {host}: no such host"))
+    } else {
+        Ok(found)
+    }
 }
 
 /// Binds a listener to `HOST:PORT`; blocks on the name server if the host is a name.
@@ -58,7 +68,10 @@ pub fn listen(address: &str) -> Result<TcpListener, String> {
     let (host, port) = split_host_port(address).map_err(|text| format!("listen tcp: {text}"))?;
     let candidates = if host.is_empty() {
         // The IPv6 wildcard takes IPv4 too; without IPv6 in the kernel there is the other one.
-        vec![(Ipv6Addr::UNSPECIFIED, port).into(), (Ipv4Addr::UNSPECIFIED, port).into()]
+        vec![
+            (Ipv6Addr::UNSPECIFIED, port).into(),
+            (Ipv4Addr::UNSPECIFIED, port).into(),
+        ]
     } else {
         addresses(address).map_err(|text| format!("listen tcp: {text}"))?
     };
@@ -76,7 +89,11 @@ pub fn listen(address: &str) -> Result<TcpListener, String> {
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.cloexec(), Some(Protocol::TCP))?;
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM.cloexec(),
+        Some(Protocol::TCP),
+    )?;
     // A restarted daemon must not wait for its old connections to time out.
     socket.set_reuse_address(true)?;
     if address.is_ipv6() && address.ip().is_unspecified() {
@@ -122,9 +139,19 @@ mod tests {
     fn a_port_in_use_is_said_in_the_classic_words() {
         let first = listen("127.0.0.1:0").unwrap();
         let address = first.local_addr().unwrap().to_string();
-        assert_eq!(listen(&address).unwrap_err(), format!("listen tcp {address}: bind: address already in use"));
-        assert_eq!(listen("x").unwrap_err(), "listen tcp: address x: missing port in address");
-        assert!(listen("192.0.2.1:1").unwrap_err().ends_with("bind: cannot assign requested address"));
+        assert_eq!(
+            listen(&address).unwrap_err(),
+            format!("listen tcp {address}: bind: address already in use")
+        );
+        assert_eq!(
+            listen("x").unwrap_err(),
+            "listen tcp: address x: missing port in address"
+        );
+        assert!(
+            listen("192.0.2.1:1")
+                .unwrap_err()
+                .ends_with("bind: cannot assign requested address")
+        );
         listen(":0").unwrap();
         assert_eq!(resolve("127.0.0.1:5").unwrap(), [SocketAddr::from(([127, 0, 0, 1], 5))]);
     }

@@ -51,7 +51,9 @@ impl Handles {
     pub(super) fn open(&self, unit: &UnitId, content: Content, path: &Path) -> Result<Option<Arc<File>>, UnitError> {
         match self.cached(unit, content, path, false) {
             Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some_and(Path::is_dir) => {
+                Ok(None)
+            }
             Err(error) => Err(failed(path, &error)),
         }
     }
@@ -63,19 +65,32 @@ impl Handles {
 
     fn cached(&self, unit: &UnitId, content: Content, path: &Path, create: bool) -> io::Result<Arc<File>> {
         let mut entries = self.entries();
-        if let Some(at) = entries.iter().rposition(|entry| entry.content == content && entry.unit == *unit) {
+        if let Some(at) = entries
+            .iter()
+            .rposition(|entry| entry.content == content && entry.unit == *unit)
+        {
             let entry = entries.remove(at);
             let file = Arc::clone(&entry.file);
             entries.push(entry);
             return Ok(file);
         }
         // Opened under the lock: a removal must not come between the opening and the insertion.
-        let file = OpenOptions::new().read(true).write(true).create(create).truncate(false).mode(0o600).open(path)?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(create)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)?;
         let file = Arc::new(file);
         if entries.len() >= LIMIT {
             entries.remove(0);
         }
-        entries.push(Entry { unit: unit.clone(), content, file: Arc::clone(&file) });
+        entries.push(Entry {
+            unit: unit.clone(),
+            content,
+            file: Arc::clone(&file),
+        });
         Ok(file)
     }
 
@@ -104,10 +119,15 @@ mod tests {
         for number in 0..LIMIT + 10 {
             let path = dir.path().join(number.to_string());
             handles.create(&unit(number), Content::Stdout, &path).unwrap();
-            handles.create(&unit(0), Content::Stdout, &dir.path().join("0")).unwrap();
+            handles
+                .create(&unit(0), Content::Stdout, &dir.path().join("0"))
+                .unwrap();
         }
         assert_eq!(handles.entries().len(), LIMIT);
-        assert!(handles.entries().iter().any(|entry| entry.unit == unit(0)), "the one in use stays");
+        assert!(
+            handles.entries().iter().any(|entry| entry.unit == unit(0)),
+            "the one in use stays"
+        );
         handles.forget(&unit(0));
         assert_eq!(handles.entries().len(), LIMIT - 1);
     }

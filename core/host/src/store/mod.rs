@@ -49,10 +49,17 @@ impl UnitStore {
             .map_err(|error| path_text("data directory cannot be written:", &dir, &error.into()))?;
         // A unit is not durable while a directory above it is not.
         while let Some(parent) = missing.pop().and_then(Path::parent) {
-            let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+            let parent = if parent.as_os_str().is_empty() {
+                Path::new(".")
+            } else {
+                parent
+            };
             sync_dir(parent).map_err(|error| path_text("fsync", parent, &error))?;
         }
-        Ok(Self { dir, handles: Handles::default() })
+        Ok(Self {
+            dir,
+            handles: Handles::default(),
+        })
     }
 
     /// The node's directory.
@@ -85,9 +92,10 @@ impl UnitStore {
         let dir = self.unit_dir(unit);
         let done = |()| UnitTaskResult::Done;
         let result = match task {
-            UnitTask::Create { record } => {
-                dir.create(&record).and_then(|()| self.sync(UnitError::Missing)).map(done)
-            }
+            UnitTask::Create { record } => dir
+                .create(&record)
+                .and_then(|()| self.sync(UnitError::Missing))
+                .map(done),
             UnitTask::WriteStdin { offset, data } => self.write(unit, Content::Stdin, offset, &data).map(done),
             UnitTask::WriteOutput { offset, data } => self.write(unit, Content::Stdout, offset, &data).map(done),
             UnitTask::ReadStdin { offset, max } => {
@@ -109,13 +117,16 @@ impl UnitStore {
     fn write(&self, unit: &UnitId, content: Content, offset: u64, data: &[u8]) -> Result<(), UnitError> {
         let path = self.path(unit, content);
         let file = self.handles.create(unit, content, &path)?;
-        file.write_all_at(data, offset).map_err(|error| UnitError::Io(path_text("write", &path, &error)))
+        file.write_all_at(data, offset)
+            .map_err(|error| UnitError::Io(path_text("write", &path, &error)))
     }
 
     fn read(&self, unit: &UnitId, content: Content, offset: u64, max: usize) -> Result<Bytes, UnitError> {
         let path = self.path(unit, content);
         let failed = |error: io::Error| UnitError::Io(path_text("read", &path, &error));
-        let Some(file) = self.handles.open(unit, content, &path)? else { return Ok(Bytes::new()) };
+        let Some(file) = self.handles.open(unit, content, &path)? else {
+            return Ok(Bytes::new());
+        };
         // No more is allocated than there is to read.
         let left = file.metadata().map_err(failed)?.len().saturating_sub(offset);
         let mut data = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(max)];
@@ -144,7 +155,10 @@ impl UnitStore {
                 offset += read as u64;
             }
         }
-        Ok(UnitTaskResult::Hash { checksum: hasher.finalize64(), size })
+        Ok(UnitTaskResult::Hash {
+            checksum: hasher.finalize64(),
+            size,
+        })
     }
 
     /// Renames first, so that a crash leaves either the whole unit or a name that [`UnitStore::scan`] removes. Removing

@@ -19,7 +19,10 @@ pub struct Scan {
 
 pub(super) fn scan(dir: &Path) -> Result<Scan, String> {
     let failed = |error| path_text("read", dir, &error);
-    let mut scan = Scan { units: Vec::new(), problems: Vec::new() };
+    let mut scan = Scan {
+        units: Vec::new(),
+        problems: Vec::new(),
+    };
     for entry in fs::read_dir(dir).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
@@ -35,7 +38,9 @@ pub(super) fn scan(dir: &Path) -> Result<Scan, String> {
         }
         match unit(&path, &name) {
             Ok(unit) => scan.units.push(unit),
-            Err(why) => scan.problems.push(format!("{} is not a unit of work: {why}", path.display())),
+            Err(why) => scan
+                .problems
+                .push(format!("{} is not a unit of work: {why}", path.display())),
         }
     }
     scan.units.sort_by(|a, b| a.id.cmp(&b.id));
@@ -55,5 +60,10 @@ fn unit(path: &Path, name: &str) -> Result<StoredUnit, &'static str> {
         UnitError::Io(text) => text,
         other => format!("read {}: {other:?}", path.display()),
     });
-    Ok(StoredUnit { id, record, stdin_size: dir.stdin_size(), stdout_size: dir.stdout_size() })
+    Ok(StoredUnit {
+        id,
+        record,
+        stdin_size: dir.stdin_size(),
+        stdout_size: dir.stdout_size(),
+    })
 }

@@ -50,18 +50,38 @@ fn a_created_unit_has_the_classic_layout_and_modes() {
     assert_eq!(mode(&path), 0o700);
     assert_eq!(mode(&path.join("status")), 0o600);
     let record = Record::command("cat", String::new());
-    assert_eq!(failed_with(store.run(&unit, UnitTask::Create { record })), UnitError::Exists);
-    let result = store.run(&unit, UnitTask::WriteStdin { offset: 0, data: Bytes::from_static(b"in") });
+    assert_eq!(
+        failed_with(store.run(&unit, UnitTask::Create { record })),
+        UnitError::Exists
+    );
+    let result = store.run(
+        &unit,
+        UnitTask::WriteStdin {
+            offset: 0,
+            data: Bytes::from_static(b"in"),
+        },
+    );
     assert_eq!(result, UnitTaskResult::Done);
-    let UnitTaskResult::Record(record) = store.run(&unit, UnitTask::Update { change: Change::Starting, sync: true })
-    else {
+    let UnitTaskResult::Record(record) = store.run(
+        &unit,
+        UnitTask::Update {
+            change: Change::Starting,
+            sync: true,
+        },
+    ) else {
         panic!("not updated")
     };
     assert_eq!(store.unit_dir(&unit).read().unwrap(), record);
     assert_eq!(mode(&path.join("stdin")), 0o600);
     assert_eq!(mode(&path.join("status.lock")), 0o600);
     assert_eq!(fs::read_dir(&path).unwrap().count(), 3, "no temporary file stays");
-    let refused = failed_with(store.run(&unit, UnitTask::Update { change: Change::Starting, sync: false }));
+    let refused = failed_with(store.run(
+        &unit,
+        UnitTask::Update {
+            change: Change::Starting,
+            sync: false,
+        },
+    ));
     assert_eq!(refused, UnitError::Refused(record));
 }
 
@@ -75,17 +95,26 @@ fn output_is_read_written_and_hashed_by_offset() {
     let content: Vec<u8> = (0..3_000_001_u32).map(|number| (number * 7 % 251) as u8).collect();
     for offset in (0..content.len()).step_by(1 << 18) {
         let piece = &content[offset..content.len().min(offset + (1 << 18))];
-        let task = UnitTask::WriteOutput { offset: offset as u64, data: Bytes::copy_from_slice(piece) };
+        let task = UnitTask::WriteOutput {
+            offset: offset as u64,
+            data: Bytes::copy_from_slice(piece),
+        };
         assert_eq!(store.run(&unit, task), UnitTaskResult::Done);
     }
     assert_eq!(read(0, usize::MAX), UnitTaskResult::Data(content.clone().into()));
-    assert_eq!(read(2_999_999, 10), UnitTaskResult::Data(Bytes::copy_from_slice(&content[2_999_999..])));
+    assert_eq!(
+        read(2_999_999, 10),
+        UnitTaskResult::Data(Bytes::copy_from_slice(&content[2_999_999..]))
+    );
     assert_eq!(read(u64::MAX, 10), UnitTaskResult::Data(Bytes::new()));
     for len in [0, 1, 2_000_000, u64::MAX] {
         let part = &content[..usize::try_from(len).unwrap_or(usize::MAX).min(content.len())];
         let mut hasher = HighwayHasher::new(Key::default());
         hasher.append(part);
-        let expected = UnitTaskResult::Hash { checksum: hasher.finalize64(), size: content.len() as u64 };
+        let expected = UnitTaskResult::Hash {
+            checksum: hasher.finalize64(),
+            size: content.len() as u64,
+        };
         assert_eq!(store.run(&unit, UnitTask::HashOutput { len }), expected);
     }
 }
@@ -97,17 +126,26 @@ fn a_missing_unit_is_missing_to_every_task_and_gone_to_remove() {
     let unit = id("nobody");
     let data = Bytes::from_static(b"x");
     for task in [
-        UnitTask::WriteStdin { offset: 0, data: data.clone() },
+        UnitTask::WriteStdin {
+            offset: 0,
+            data: data.clone(),
+        },
         UnitTask::WriteOutput { offset: 0, data },
         UnitTask::ReadStdin { offset: 0, max: 1 },
         UnitTask::ReadOutput { offset: 0, max: 1 },
         UnitTask::HashOutput { len: 1 },
-        UnitTask::Update { change: Change::Starting, sync: true },
+        UnitTask::Update {
+            change: Change::Starting,
+            sync: true,
+        },
     ] {
         assert_eq!(failed_with(store.run(&unit, task)), UnitError::Missing);
     }
     assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
-    assert!(matches!(failed_with(store.run(&unit, UnitTask::Cancel)), UnitError::Io(_)));
+    assert!(matches!(
+        failed_with(store.run(&unit, UnitTask::Cancel)),
+        UnitError::Io(_)
+    ));
 }
 
 #[test]
@@ -115,7 +153,13 @@ fn a_removed_unit_leaves_nothing_not_even_after_a_crash() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let unit = created(&store, "u");
-    store.run(&unit, UnitTask::WriteOutput { offset: 0, data: Bytes::from_static(b"old") });
+    store.run(
+        &unit,
+        UnitTask::WriteOutput {
+            offset: 0,
+            data: Bytes::from_static(b"old"),
+        },
+    );
     fs::create_dir_all(dir.path().join("node-1/.removing-u/x")).unwrap();
     assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
     assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0);
@@ -133,7 +177,13 @@ fn a_scan_finds_units_and_names_what_is_none() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let good = created(&store, "b");
-    store.run(&good, UnitTask::WriteStdin { offset: 0, data: Bytes::from_static(b"12345") });
+    store.run(
+        &good,
+        UnitTask::WriteStdin {
+            offset: 0,
+            data: Bytes::from_static(b"12345"),
+        },
+    );
     for (unit, status) in [("a", ""), ("c", "{\"State\":")] {
         created(&store, unit);
         fs::write(store.dir().join(unit).join("status"), status).unwrap();
@@ -158,9 +208,21 @@ fn writers_wait_for_the_lock_and_none_is_lost() {
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let unit = created(&store, "u");
-    store.run(&unit, UnitTask::Update { change: Change::Starting, sync: false });
+    store.run(
+        &unit,
+        UnitTask::Update {
+            change: Change::Starting,
+            sync: false,
+        },
+    );
     let identity = crate::identity::of(std::process::id()).unwrap();
-    store.run(&unit, UnitTask::Update { change: Change::RunnerUp { identity }, sync: false });
+    store.run(
+        &unit,
+        UnitTask::Update {
+            change: Change::RunnerUp { identity },
+            sync: false,
+        },
+    );
     std::thread::scope(|scope| {
         for writer in 0..4_u64 {
             let (store, unit) = (&store, &unit);

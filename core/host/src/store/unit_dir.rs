@@ -54,10 +54,13 @@ impl UnitDir {
     /// Makes the directory with a first record, all durable except the directory's own name. Leaves nothing behind if it
     /// fails.
     pub(super) fn create(&self, record: &Record) -> Result<(), UnitError> {
-        DirBuilder::new().mode(0o700).create(&self.path).map_err(|error| match error.kind() {
-            io::ErrorKind::AlreadyExists => UnitError::Exists,
-            _ => UnitError::Io(path_text("mkdir", &self.path, &error)),
-        })?;
+        DirBuilder::new()
+            .mode(0o700)
+            .create(&self.path)
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => UnitError::Exists,
+                _ => UnitError::Io(path_text("mkdir", &self.path, &error)),
+            })?;
         atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), true).map_err(|error| {
             // Best effort; the error that counts is the first.
             let _ = fs::remove_dir_all(&self.path);
@@ -75,7 +78,11 @@ impl UnitDir {
         // A lock for reading matters only beside classic writers, which write in place; without the file there are none.
         let path = self.path.join(LOCK);
         let _lock = match File::open(&path) {
-            Ok(file) => Some(file.lock_shared().map(|()| file).map_err(|error| self.failed("lock", LOCK, &error))?),
+            Ok(file) => Some(
+                file.lock_shared()
+                    .map(|()| file)
+                    .map_err(|error| self.failed("lock", LOCK, &error))?,
+            ),
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(self.failed("open", LOCK, &error)),
         };
@@ -108,8 +115,7 @@ impl UnitDir {
 
     fn read_locked(&self) -> Result<Record, UnitError> {
         let text = fs::read(self.path.join(STATUS)).map_err(|error| self.failed("read", STATUS, &error))?;
-        Record::parse(&text)
-            .map_err(|text| UnitError::Io(format!("read {}: {text}", self.path.join(STATUS).display())))
+        Record::parse(&text).map_err(|text| UnitError::Io(format!("read {}: {text}", self.path.join(STATUS).display())))
     }
 
     fn sync_content(&self, name: &str) -> Result<(), UnitError> {
