@@ -18,8 +18,6 @@ use crate::id::NodeId;
 /// Unprocessed input in bytes at which [`Session::wants_input`] says stop. Input is never refused, so what a caller
 /// reads at once comes on top.
 pub const INPUT_MAX: usize = 256 * 1024;
-/// The same for chunks: each may pin a whole read buffer.
-const INPUT_CHUNKS_MAX: usize = 64;
 /// Untransmitted output in bytes at which no further command is begun. One answer may exceed it by any length.
 pub const OUTPUT_MAX: usize = 256 * 1024;
 /// Bytes that are thrown away after an error that ends the session, so that a client that writes first and reads
@@ -140,7 +138,7 @@ impl Session {
 
     /// Whether to read on. `false` while too much waits to be processed, and after the end.
     pub fn wants_input(&self) -> bool {
-        let room = self.input.len() < INPUT_MAX && self.input.chunks() < INPUT_CHUNKS_MAX;
+        let room = self.input.len() < INPUT_MAX;
         !self.ended
             && match self.mode {
                 Mode::Lines => room && self.output.len() < OUTPUT_MAX,
