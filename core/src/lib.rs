@@ -6,6 +6,7 @@
 extern crate alloc;
 
 pub mod config;
+pub mod control;
 pub mod deadline;
 pub mod error;
 pub mod id;
