@@ -8,6 +8,7 @@ use std::time::Duration;
 use receptor_core::config::Config;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::node::io::{Command, Level, Reply};
+use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -30,8 +31,8 @@ const EVENTS: usize = 1024;
 pub struct Options {
     /// Where units of work and the epoch are kept. Without it the node runs no work and forgets its epoch.
     pub data_dir: Option<PathBuf>,
-    /// How to start the runner of a unit: a program and its first arguments. Without it no unit can be started.
-    pub runner: Option<Vec<std::ffi::OsString>>,
+    /// The program that runs a unit; it must call `receptor_host::runner::main`. Without it no unit can be started.
+    pub runner: Option<RunnerProgram>,
     /// Seed of the node's random numbers; from the operating system if not given.
     pub seed: Option<[u8; 32]>,
 }
@@ -127,15 +128,6 @@ impl fmt::Debug for KeepRunning {
     }
 }
 
-/// For those who must not keep the node running.
-pub(crate) struct WeakHandle(mpsc::WeakSender<Request>);
-
-impl WeakHandle {
-    pub(crate) fn upgrade(&self) -> Option<KeepRunning> {
-        self.0.upgrade().map(KeepRunning)
-    }
-}
-
 /// What handles ask of the driver.
 pub(crate) enum Request {
     Command(Command, oneshot::Sender<Reply>),
@@ -160,20 +152,6 @@ pub(crate) struct ListenerParts {
 }
 
 impl Mesh {
-    /// Starts a node on the current tokio runtime and waits until its listeners are bound and it has begun to dial.
-    ///
-    /// # Panics
-    /// Outside of a tokio runtime.
-    pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
-        let (mesh, started) = launch(config, options).await?;
-        // The driver answers before it drops the sender, unless it died.
-        match started.await {
-            Ok(Ok(())) => Ok(mesh),
-            Ok(Err(text)) => Err(StartError::Start(text)),
-            Err(_) => Err(StartError::Ended),
-        }
-    }
-
     /// Brings a connection for a backend of kind `External`. The same framing is spoken on it as on TCP. What becomes of
     /// it is seen in the status and the log.
     pub async fn attach<C>(&self, backend: BackendId, connection: C, remote: &str) -> Result<(), MeshError>
@@ -301,44 +279,19 @@ fn unexpected(reply: &Reply) -> MeshError {
 
 type Started = oneshot::Receiver<Result<(), String>>;
 
-async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started), StartError> {
-    if config.memory_mib == 0 {
-        config.memory_mib = machine::memory_mib();
-        config.cpu_count = machine::cpu_count() as u64;
-    }
-    let seed = match options.seed {
-        Some(seed) => seed,
-        None => machine::random_seed().map_err(|error| StartError::Seed(error.to_string()))?,
-    };
-    let store = match options.data_dir {
-        None => None,
-        Some(dir) => {
-            let node_id = config.node_id.clone();
-            let opened = tokio::task::spawn_blocking(move || UnitStore::open(&dir, node_id.as_str())).await;
-            let store = opened.unwrap_or_else(|_| Err("the data directory's thread died".to_owned()));
-            Some(Arc::new(store.map_err(StartError::DataDir)?))
-        }
-    };
-    let clock = crate::clock::Clock::new();
-    let node = receptor_core::node::Node::new(config, seed, clock.now())
-        .map_err(|error| StartError::Config(error.to_string()))?;
-    Ok(spawn(node, clock, store, options.runner))
-}
-
 /// Runs a machine in a task of its own.
 pub(crate) fn spawn<M: Machine>(
     machine: M,
     clock: crate::clock::Clock,
     store: Option<Arc<UnitStore>>,
-    runner: Option<Vec<std::ffi::OsString>>,
+    runner: Option<RunnerProgram>,
 ) -> (Mesh, Started) {
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let (events, _) = broadcast::channel(EVENTS);
     let (end_in, end) = watch::channel(None);
     let (started_in, started) = oneshot::channel();
-    let weak = WeakHandle(requests_in.downgrade());
     let weak_events = events.downgrade();
-    let parts = Parts { clock, store, runner, requests, weak, events, started: started_in };
+    let parts = Parts { clock, store, runner, requests, events, started: started_in };
     tokio::spawn(async move {
         let end = driver::run(machine, parts).await;
         // Nobody may be listening.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use receptor_core::id::TaskId;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_host::runner::RunnerConnection;
 
 use crate::arrivals::{Arrival, Arrivals};
 
@@ -18,8 +19,8 @@ const CHANGES: usize = 16;
 /// Reads at one time.
 const READS: usize = 8;
 
-/// What carries out a task; blocks.
-pub(crate) type Worker = Arc<dyn Fn(&UnitId, UnitTask) -> UnitTaskResult + Send + Sync>;
+/// What carries out a task, and may have found a runner to follow; blocks.
+pub(crate) type Worker = Arc<dyn Fn(&UnitId, UnitTask) -> (UnitTaskResult, Option<RunnerConnection>) + Send + Sync>;
 
 /// Queues of tasks. Their number is bounded by the node, which waits for every answer.
 pub(crate) struct Units {
@@ -39,8 +40,11 @@ pub(crate) struct Units {
 pub(crate) struct Finished {
     pub(crate) task: TaskId,
     pub(crate) result: UnitTaskResult,
-    /// The unit, if the job was a change.
-    changed: Option<UnitId>,
+    pub(crate) unit: UnitId,
+    /// To be followed once the result was told.
+    pub(crate) runner: Option<RunnerConnection>,
+    /// Whether the job was a change.
+    change: bool,
 }
 
 impl Units {
@@ -72,15 +76,14 @@ impl Units {
 
     /// To be called with every finished job: starts the next.
     pub(crate) fn on_finished(&mut self, finished: &Finished) {
-        match &finished.changed {
-            None => self.reading -= 1,
-            Some(unit) => {
-                self.changing -= 1;
-                match self.changes.get(unit) {
-                    Some(queue) if !queue.is_empty() => self.ready.push_back(unit.clone()),
-                    _ => drop(self.changes.remove(unit)),
-                }
+        if finished.change {
+            self.changing -= 1;
+            match self.changes.get(&finished.unit) {
+                Some(queue) if !queue.is_empty() => self.ready.push_back(finished.unit.clone()),
+                _ => drop(self.changes.remove(&finished.unit)),
             }
+        } else {
+            self.reading -= 1;
         }
         self.start();
     }
@@ -105,10 +108,11 @@ impl Units {
         let (worker, arrivals) = (Arc::clone(&self.worker), self.arrivals.clone());
         tokio::task::spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| worker(&unit, deed)));
-            let result = result.unwrap_or_else(|_| {
-                UnitTaskResult::Failed(UnitError::Io(format!("a task about unit {unit} died: this is a bug")))
+            let (result, runner) = result.unwrap_or_else(|_| {
+                let text = format!("a task about unit {unit} died: this is a bug");
+                (UnitTaskResult::Failed(UnitError::Io(text)), None)
             });
-            let finished = Finished { task, result, changed: change.then_some(unit) };
+            let finished = Finished { task, result, unit, runner, change };
             // The driver is gone: nobody needs the answer.
             let _ = arrivals.blocking_send(Arrival::UnitDone(finished));
         });
@@ -171,7 +175,7 @@ mod tests {
                 assert_eq!(busy.lock().unwrap()[unit], 1, "two changes of one unit at one time");
                 seen.lock().unwrap().entry(unit.clone()).or_default().push(offset);
                 *busy.lock().unwrap().get_mut(unit).unwrap() -= 1;
-                UnitTaskResult::Done
+                (UnitTaskResult::Done, None)
             })
         };
         let (arrivals, mut done) = mpsc::channel(4);
@@ -201,7 +205,7 @@ mod tests {
             if !is_read(&deed) {
                 gate.lock().unwrap().recv().unwrap();
             }
-            UnitTaskResult::Done
+            (UnitTaskResult::Done, None)
         });
         let (arrivals, mut done) = mpsc::channel(4);
         let mut units = Units::new(worker, arrivals);
