@@ -9,5 +9,6 @@ pub mod deadline;
 pub mod error;
 pub mod id;
 pub mod rng;
+pub mod stream;
 pub mod time;
 pub mod wire;
