@@ -5,10 +5,15 @@
 
 extern crate alloc;
 
+pub mod config;
+pub mod control;
 pub mod deadline;
 pub mod error;
 pub mod id;
+pub mod link;
+pub mod node;
 pub mod rng;
 pub mod stream;
 pub mod time;
 pub mod wire;
+pub mod workceptor;

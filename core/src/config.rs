@@ -1,0 +1,169 @@
+//! What a node is told at its start.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::id::{NodeId, ServiceName};
+
+/// Configuration of a node. Plain data.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Own node ID.
+    pub node_id: NodeId,
+    /// Shown as `Version` in `status`.
+    pub version: String,
+    /// Shown as `SystemCPUCount`: logical CPUs.
+    pub cpu_count: u64,
+    /// Shown as `SystemMemoryMiB`.
+    pub memory_mib: u64,
+    /// A link without received traffic for longer is closed. At least [`Config::MIN_IDLE_TIMEOUT`].
+    pub idle_timeout: Duration,
+    /// Listeners and peers.
+    pub backends: Vec<Backend>,
+    /// Control services.
+    pub control_services: Vec<ControlService>,
+    /// Work types offered.
+    pub work_types: Vec<WorkType>,
+    /// Limits of queues and tables.
+    pub limits: Limits,
+}
+
+impl Config {
+    /// The classic idle limit, which can only be raised (`wire.md` §15).
+    pub const MIN_IDLE_TIMEOUT: Duration = Duration::from_secs(21);
+
+    /// A node with nothing but a name.
+    pub fn new(node_id: NodeId) -> Self {
+        Self {
+            node_id,
+            version: String::new(),
+            cpu_count: 1,
+            memory_mib: 0,
+            idle_timeout: Self::MIN_IDLE_TIMEOUT,
+            backends: Vec::new(),
+            control_services: Vec::new(),
+            work_types: Vec::new(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// One backend: something that makes links.
+#[derive(Clone, Debug)]
+pub struct Backend {
+    /// What it is.
+    pub kind: BackendKind,
+    /// Cost of its links; positive.
+    pub cost: f64,
+    /// Costs for certain peers, instead of `cost`; positive.
+    pub node_costs: BTreeMap<NodeId, f64>,
+    /// Who may connect; `None` is everybody, an empty set nobody.
+    pub allowed_peers: Option<BTreeSet<NodeId>>,
+}
+
+/// Kinds of backend.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum BackendKind {
+    /// Accepts TCP connections on `HOST:PORT`.
+    TcpListener {
+        /// Address to bind.
+        bind: String,
+    },
+    /// Dials `HOST:PORT`.
+    TcpPeer {
+        /// Address to dial.
+        address: String,
+        /// Dial again after a failure or a loss.
+        redial: bool,
+    },
+    /// Makes no links; keeps a node without neighbours running.
+    LocalOnly,
+    /// Links are brought by the embedding program.
+    External,
+}
+
+/// One control service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlService {
+    /// Mesh service name; `None` for no mesh listener.
+    pub service: Option<ServiceName>,
+    /// Unix socket to listen on.
+    pub socket: Option<SocketFile>,
+}
+
+/// A Unix socket file.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SocketFile {
+    /// Path of the socket.
+    pub path: String,
+    /// Its permission bits.
+    pub mode: u32,
+}
+
+/// A work type this node offers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkType {
+    /// Its name.
+    pub name: String,
+    /// What runs.
+    pub kind: WorkKind,
+}
+
+/// Kinds of work.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum WorkKind {
+    /// A program per unit (`work-command`).
+    Command {
+        /// The program, looked up in `PATH` if it has no slash.
+        command: String,
+        /// Its parameters, one string, split as `work.md` §8.3 says.
+        params: String,
+        /// Whether a submitter may append parameters.
+        allow_runtime_params: bool,
+    },
+    /// A type of which this build has no worker: not advertised, submissions are refused with the reason.
+    Unavailable {
+        /// Why, e.g. `work-kubernetes is not supported yet`.
+        reason: String,
+    },
+}
+
+/// Limits of queues and tables. All are hard limits.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Limits {
+    /// Bytes of frames waiting on one link.
+    pub link_queue_bytes: usize,
+    /// Links at one time.
+    pub links: usize,
+    /// Nodes known.
+    pub nodes: usize,
+    /// Advertisements known, tombstones included.
+    pub adverts: usize,
+    /// Mesh streams at one time.
+    pub streams: usize,
+    /// Control sessions at one time, over all transports.
+    pub sessions: usize,
+    /// Datagrams waiting in one port.
+    pub port_queue: usize,
+    /// Units of work on this node.
+    pub units: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            link_queue_bytes: 4 << 20,
+            links: 4096,
+            nodes: 20_000,
+            adverts: 100_000,
+            streams: 16_384,
+            sessions: 4096,
+            port_queue: 256,
+            units: 100_000,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! What goes into a node and what comes out of it: the whole contract with an adapter.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::workceptor::{RunnerEvent, StoredUnit, UnitId, UnitTask, UnitTaskResult};
+
+/// A fact the adapter tells the node.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Input {
+    /// About one link.
+    Link(LinkId, LinkInput),
+    /// About one local pipe.
+    Pipe(PipeId, PipeInput),
+    /// The result of a task. Exactly one per task.
+    Done(TaskId, TaskResult),
+    /// A runner's word about its unit.
+    Runner(UnitId, RunnerEvent),
+    /// The application wants something. Answered by exactly one [`Output::Reply`].
+    Command(CommandId, Command),
+    /// A deadline may have come; harmless at any time.
+    Timeout,
+}
+
+/// What happens on a link.
+#[derive(Debug)]
+pub enum LinkInput {
+    /// A listener accepted a connection, or the embedding program brings one ([`crate::config::BackendKind::External`]).
+    /// Dialled links come into being with [`TaskResult::Dialed`] instead.
+    Up {
+        /// The backend it came from.
+        backend: BackendId,
+        /// The other end's address, for logs.
+        remote: String,
+    },
+    /// One whole frame, never empty.
+    Frame(BytesMut),
+    /// The connection is gone; says why, for logs. The adapter sends this exactly once per link, whoever closed.
+    Down {
+        /// Text for logs.
+        reason: String,
+    },
+}
+
+/// What happens on a local pipe (a control connection or an application's mesh stream).
+#[derive(Debug)]
+pub enum PipeInput {
+    /// A connection was accepted on a control service's Unix socket.
+    OpenControl,
+    /// Bytes from the local side. Never more in total than the credit granted.
+    Data(Bytes),
+    /// The local side will send no more.
+    Eof,
+    /// The local side took `n` more bytes of what the node sent.
+    Drained(usize),
+    /// The local side is gone in both directions. The adapter sends this exactly once per pipe, whoever closed.
+    Closed,
+}
+
+/// What the application may ask.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Command {
+    /// The whole `status` answer as JSON.
+    Status,
+    /// One ping with 30 hops, 10 s.
+    Ping {
+        /// Target node.
+        target: String,
+    },
+    /// Pings with 0, 1, 2, … hops.
+    Traceroute {
+        /// Target node.
+        target: String,
+    },
+    /// Open a mesh stream and tie it to `pipe`, a fresh ID chosen by the adapter.
+    Dial {
+        /// The local end.
+        pipe: PipeId,
+        /// Target node.
+        node: String,
+        /// Target service.
+        service: String,
+    },
+    /// Listen for mesh streams. Each accepted one is announced with [`Event::Accepted`] on a pipe chosen by the node.
+    Listen {
+        /// Service name; empty for a random one.
+        service: String,
+        /// Advertise it with these tags.
+        advertise: Option<Vec<(String, String)>>,
+    },
+    /// Stop listening.
+    Unlisten {
+        /// The service.
+        service: ServiceName,
+    },
+    /// Open a datagram port, `port` being a fresh ID chosen by the adapter.
+    OpenPort {
+        /// Its ID.
+        port: PortId,
+        /// Service name; empty for a random one.
+        service: String,
+        /// Advertise it with these tags.
+        advertise: Option<Vec<(String, String)>>,
+    },
+    /// Send one datagram.
+    Send {
+        /// From this port.
+        port: PortId,
+        /// Target node.
+        node: String,
+        /// Target service.
+        service: String,
+        /// Payload.
+        data: Bytes,
+        /// Hop limit, 30 at most.
+        hops: u8,
+    },
+    /// Close a datagram port.
+    ClosePort {
+        /// Its ID.
+        port: PortId,
+    },
+}
+
+/// The one answer to a [`Command`].
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Reply {
+    /// Done, nothing to tell.
+    Done,
+    /// A JSON document (`status`, `traceroute`).
+    Json(String),
+    /// A pong.
+    Pong {
+        /// Who answered.
+        from: NodeId,
+        /// Round-trip time.
+        time: Duration,
+    },
+    /// The service name given or chosen.
+    Service(ServiceName),
+    /// Refused or failed.
+    Error(String),
+}
+
+/// What the node wants of the adapter.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Output {
+    /// About one link.
+    Link(LinkId, LinkOutput),
+    /// About one local pipe.
+    Pipe(PipeId, PipeOutput),
+    /// Do this and answer with [`Input::Done`], exactly once.
+    Task(TaskId, Task),
+    /// The one answer to a command.
+    Reply(CommandId, Reply),
+    /// Something worth logging or telling the application.
+    Event(Event),
+}
+
+/// About one link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum LinkOutput {
+    /// Frames wait: pull them with `Node::pull_frames` when the socket can take them. An edge: said again only after a
+    /// pull came back with nothing left.
+    Ready,
+    /// Pull what is left, flush (1 s at most), close the connection.
+    Close,
+}
+
+/// About one local pipe.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum PipeOutput {
+    /// Bytes for the local side; never more undrained than [`PIPE_WINDOW`].
+    Data(Bytes),
+    /// No more bytes will come; shut down the sending half.
+    Eof,
+    /// The local side may send `n` more bytes. A pipe starts with [`PIPE_WINDOW`].
+    Credit(usize),
+    /// Close both directions now.
+    Close,
+}
+
+/// Bytes that may be under way in one direction of a pipe: 256 KiB.
+pub const PIPE_WINDOW: usize = 256 << 10;
+
+/// A deed of the adapter.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Task {
+    /// Bind a listener of a backend.
+    Listen {
+        /// The backend.
+        backend: BackendId,
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// Make a connection for a backend; give up after 15 s.
+    Dial {
+        /// The backend.
+        backend: BackendId,
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// Listen on a control service's Unix socket (`control.md` §1: lock file, stale socket replaced, mode).
+    ListenControl {
+        /// Path of the socket.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Read the stored epoch of this node; missing is `None`.
+    LoadEpoch,
+    /// Make the epoch durable.
+    StoreEpoch(u64),
+    /// List the units on disk.
+    ScanUnits,
+    /// About one unit.
+    Unit(UnitId, UnitTask),
+}
+
+/// The result of a [`Task`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum TaskResult {
+    /// `Listen`, `ListenControl`: bound; the address as text (with the real port).
+    Listening(String),
+    /// `Dial`: connected; the link is up from now on.
+    Dialed {
+        /// Its fresh ID.
+        link: LinkId,
+        /// The other end's address, for logs.
+        remote: String,
+    },
+    /// `LoadEpoch`.
+    Epoch(Option<u64>),
+    /// `StoreEpoch`.
+    Stored,
+    /// `ScanUnits`.
+    Units(Vec<StoredUnit>),
+    /// `Unit`.
+    Unit(UnitTaskResult),
+    /// Any task but `Unit`: what the operating system said.
+    Failed(String),
+}
+
+/// How loud an event is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Level {
+    /// The node lost something or cannot do what it was told.
+    Error,
+    /// Somebody should look.
+    Warning,
+    /// Changes of state an operator follows.
+    Info,
+    /// Everything else.
+    Debug,
+}
+
+/// Something that happened.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// All listeners are bound, units are known, dialling has begun.
+    Started,
+    /// A listener or control socket could not be opened at start; the node is of no use. The classic error text.
+    StartFailed(String),
+    /// A line for the log.
+    Log(Level, String),
+    /// The set of reachable nodes or a next hop changed.
+    RoutesChanged,
+    /// A mesh stream was accepted on an application's listener; the pipe is open.
+    Accepted {
+        /// The listener's service.
+        service: ServiceName,
+        /// The pipe.
+        pipe: PipeId,
+        /// The dialling node, if its name is known.
+        from: Option<NodeId>,
+    },
+    /// A datagram for an application's port.
+    Datagram {
+        /// The port.
+        port: PortId,
+        /// Sending node.
+        from: NodeId,
+        /// Sending service.
+        from_service: ServiceName,
+        /// Payload.
+        data: Bytes,
+    },
+    /// A datagram of this port could not be delivered.
+    Unreachable {
+        /// The port.
+        port: PortId,
+        /// Who says so.
+        from: NodeId,
+        /// Whom it was meant for.
+        to: NodeId,
+        /// The service it was meant for.
+        to_service: ServiceName,
+        /// Why, in the words of `wire.md` §18.
+        problem: String,
+    },
+    /// Another node runs under our ID and is the newer one's elder: this node must end (`wire.md` §12.5).
+    Duplicate,
+}

@@ -1,0 +1,3 @@
+//! The root: the only place that sees two components.
+
+pub mod io;
