@@ -26,13 +26,7 @@ pub(super) struct Acks {
 
 impl Acks {
     /// Notes a numbered packet; whether it is new.
-    pub(super) fn on_packet(
-        &mut self,
-        now: Instant,
-        number: Number,
-        length: usize,
-        marked: bool,
-    ) -> bool {
+    pub(super) fn on_packet(&mut self, now: Instant, number: Number, length: usize, marked: bool) -> bool {
         let Number { number, floor } = number;
         if floor > self.floor {
             self.floor = floor;

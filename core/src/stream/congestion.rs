@@ -200,10 +200,8 @@ impl Congestion {
     fn grow(&mut self, now: Instant, bytes: u64, rtt: &Rtt) {
         if self.window < self.threshold {
             self.window += bytes;
-            let allowance =
-                (rtt.min() / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
-            if self.round.samples >= HYSTART_SAMPLES && self.round.min_rtt >= rtt.min() + allowance
-            {
+            let allowance = (rtt.min() / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
+            if self.round.samples >= HYSTART_SAMPLES && self.round.min_rtt >= rtt.min() + allowance {
                 self.threshold = self.window;
             }
             return;
@@ -217,19 +215,15 @@ impl Congestion {
             cubic.k_millis = cube_root(segments_milli.saturating_mul(2_500_000));
             now
         });
-        let elapsed = (now.since(epoch) + rtt.smoothed())
-            .as_millis()
-            .min(1_000_000) as i128;
+        let elapsed = (now.since(epoch) + rtt.smoothed()).as_millis().min(1_000_000) as i128;
         let distance = elapsed - i128::from(cubic.k_millis);
         let delta = distance.pow(3) * i128::from(self.segment) * 4 / 10 / 1_000_000_000;
         let target = u64::try_from(i128::from(cubic.max) + delta).unwrap_or(0);
         let target = target.clamp(self.window, self.window + self.window / 2);
         // 0.53 = 3 (1 − β) / (1 + β) (RFC 9438 §4.3).
         cubic.reno += 53 * self.segment * bytes / (100 * self.window);
-        self.window += u64::try_from(
-            u128::from(target - self.window) * u128::from(bytes) / u128::from(self.window),
-        )
-        .unwrap_or(0);
+        self.window +=
+            u64::try_from(u128::from(target - self.window) * u128::from(bytes) / u128::from(self.window)).unwrap_or(0);
         self.window = self.window.max(cubic.reno);
     }
 
@@ -239,10 +233,7 @@ impl Congestion {
         if self.round.marked > 0 {
             self.mark_share = self.mark_share.max(1);
             self.recovery_start = Some(now);
-            self.reduce(
-                MARK_UNIT * 2 - self.mark_share.min(MARK_UNIT),
-                MARK_UNIT * 2,
-            );
+            self.reduce(MARK_UNIT * 2 - self.mark_share.min(MARK_UNIT), MARK_UNIT * 2);
         }
         // Halved when they have grown, so that the share reflects the last few hundred packets.
         if self.acked_packets + self.lost_packets > 512 {
@@ -265,8 +256,7 @@ impl Congestion {
 
     fn is_congestion(&self, rtt: &Rtt) -> bool {
         let many = self.lost_packets >= RANDOM_LOSS_MIN
-            && self.lost_packets * 100
-                >= RANDOM_LOSS_PERCENT * (self.lost_packets + self.acked_packets);
+            && self.lost_packets * 100 >= RANDOM_LOSS_PERCENT * (self.lost_packets + self.acked_packets);
         let allowance = (rtt.min() / 4).max(Duration::from_millis(1));
         let lowest = if self.round.samples > 0 {
             self.round.min_rtt
@@ -339,13 +329,7 @@ mod tests {
     }
 
     /// One full window acknowledged, a packet at a time, all with the same round trip.
-    fn round(
-        congestion: &mut Congestion,
-        now: Instant,
-        number: &mut u64,
-        rtt: &Rtt,
-        sample: Duration,
-    ) {
+    fn round(congestion: &mut Congestion, now: Instant, number: &mut u64, rtt: &Rtt, sample: Duration) {
         let packets = congestion.window() / SEGMENT;
         let end = *number + packets;
         for largest in *number..end {
@@ -369,9 +353,7 @@ mod tests {
     fn cube_roots() {
         for value in [0, 1, 7, 8, 26, 27, 1_000_000, u64::MAX] {
             let root = cube_root(value);
-            assert!(
-                root.pow(3) <= value && (root + 1).checked_pow(3).is_none_or(|cube| cube > value)
-            );
+            assert!(root.pow(3) <= value && (root + 1).checked_pow(3).is_none_or(|cube| cube > value));
         }
     }
 
@@ -404,11 +386,7 @@ mod tests {
         congestion.on_lost(Instant::from_millis(2), 20, Instant::from_millis(2), &rtt);
         assert_eq!(congestion.window(), before * 7 / 10);
         congestion.on_lost(Instant::from_millis(3), 20, Instant::from_millis(1), &rtt);
-        assert_eq!(
-            congestion.window(),
-            before * 7 / 10,
-            "one reduction per round trip"
-        );
+        assert_eq!(congestion.window(), before * 7 / 10, "one reduction per round trip");
         for at in 4..200 {
             congestion.on_lost(Instant::from_millis(at), 20, Instant::from_millis(at), &rtt);
         }
@@ -450,13 +428,7 @@ mod tests {
         while congestion.window() <= before {
             at += 20;
             assert!(at < 20_000, "window {} of {before}", congestion.window());
-            round(
-                &mut congestion,
-                Instant::from_millis(at),
-                &mut number,
-                &rtt,
-                near,
-            );
+            round(&mut congestion, Instant::from_millis(at), &mut number, &rtt, near);
         }
         assert!(at > 100);
     }

@@ -27,9 +27,7 @@ impl Credit {
 
     /// The offset to announce now; noted as announced.
     pub(super) fn announce(&mut self) -> u64 {
-        self.announced = self
-            .announced
-            .max(self.consumed.saturating_add(self.window));
+        self.announced = self.announced.max(self.consumed.saturating_add(self.window));
         self.announced
     }
 

@@ -35,9 +35,7 @@ pub(super) mod flag {
 
 /// Whether a payload is a packet of a native stream: not empty, and the two top bits of its first byte are clear.
 pub fn is_native(payload: &[u8]) -> bool {
-    payload
-        .first()
-        .is_some_and(|first| first & flag::FOREIGN == 0)
+    payload.first().is_some_and(|first| first & flag::FOREIGN == 0)
 }
 
 /// What a SYN says about its sender.
@@ -65,13 +63,7 @@ pub(super) struct Ack {
 
 impl Ack {
     /// From the set of received packet numbers, which must not be empty.
-    pub(super) fn new(
-        received: &RangeSet,
-        delay_us: u64,
-        window: u64,
-        marked: u64,
-        limit: usize,
-    ) -> Self {
+    pub(super) fn new(received: &RangeSet, delay_us: u64, window: u64, marked: u64, limit: usize) -> Self {
         let mut ack = Self {
             delay_us,
             window,
@@ -172,9 +164,7 @@ impl Packet {
         let segment = if flags & (flag::DATA | flag::FIN) != 0 {
             let offset = reader.varint()?;
             let data = payload.slice_ref(reader.0);
-            if flags & flag::DATA == 0 && !data.is_empty()
-                || offset + data.len() as u64 > VARINT_MAX
-            {
+            if flags & flag::DATA == 0 && !data.is_empty() || offset + data.len() as u64 > VARINT_MAX {
                 return None;
             }
             Some(Segment {
@@ -323,9 +313,10 @@ impl<'a> Reader<'a> {
     fn varint(&mut self) -> Option<u64> {
         let first = self.byte()?;
         let rest = self.take((1 << (first >> 6)) - 1)?;
-        Some(rest.iter().fold(u64::from(first & 0x3f), |value, &byte| {
-            value << 8 | u64::from(byte)
-        }))
+        Some(
+            rest.iter()
+                .fold(u64::from(first & 0x3f), |value, &byte| value << 8 | u64::from(byte)),
+        )
     }
 
     fn syn(&mut self) -> Option<Syn> {
@@ -422,10 +413,7 @@ mod tests {
                 floor: 299
             })
         );
-        assert_eq!(
-            packet.ack.as_ref().unwrap().ranges(),
-            [(100, 100), (10, 19), (3, 3)]
-        );
+        assert_eq!(packet.ack.as_ref().unwrap().ranges(), [(100, 100), (10, 19), (3, 3)]);
         let segment = packet.segment.as_ref().unwrap();
         assert_eq!(
             (segment.offset, &segment.data[..], segment.fin),

@@ -150,11 +150,7 @@ mod tests {
                     }
                 }
                 assert!(set.iter().flat_map(Clone::clone).eq(model.iter().copied()));
-                assert!(
-                    set.iter()
-                        .zip(set.iter().skip(1))
-                        .all(|(a, b)| a.end < b.start)
-                );
+                assert!(set.iter().zip(set.iter().skip(1)).all(|(a, b)| a.end < b.start));
                 for n in 0..70 {
                     assert_eq!(set.contains(n), model.contains(&n));
                 }

@@ -149,16 +149,7 @@ impl Recovery {
                 break;
             }
             for number in start.max(self.floor)..=end {
-                self.acknowledge(
-                    now,
-                    number,
-                    number == largest,
-                    ack,
-                    max_ack_delay,
-                    rtt,
-                    send,
-                    &mut news,
-                );
+                self.acknowledge(now, number, number == largest, ack, max_ack_delay, rtt, send, &mut news);
             }
         }
         self.largest_acked = self.largest_acked.max(Some(largest));
@@ -215,11 +206,7 @@ impl Recovery {
         news.confirmed_end |= sent.confirms_end;
         if is_largest {
             let sample = now.since(sent.at);
-            rtt.update(
-                now,
-                sample,
-                Duration::from_micros(ack.delay_us).min(max_ack_delay),
-            );
+            rtt.update(now, sample, Duration::from_micros(ack.delay_us).min(max_ack_delay));
             news.progress.sample = Some(sample);
         }
         news.freed += send.on_acked(sent.start..sent.end, sent.fin);
@@ -292,9 +279,7 @@ mod tests {
                 rtt: Rtt::new(),
                 send: SendBuffer::default(),
             };
-            bench
-                .send
-                .push(Bytes::from(alloc::vec![7; 10 * count as usize]));
+            bench.send.push(Bytes::from(alloc::vec![7; 10 * count as usize]));
             for n in 0..count {
                 let (start, end) = (n * 10, n * 10 + 10);
                 bench.send.emit(start..end, &mut BytesMut::new());
@@ -333,18 +318,11 @@ mod tests {
         assert_eq!((news.lost, bench.send.next_segment(0)), (1, Some(0..10)));
         let news = bench.ack(21, &[0]).unwrap();
         assert_eq!(
-            (
-                news.progress.spurious,
-                news.freed,
-                bench.send.next_segment(0)
-            ),
+            (news.progress.spurious, news.freed, bench.send.next_segment(0)),
             (1, 40, None)
         );
         assert_eq!(bench.recovery.threshold, 2 * THRESHOLD);
-        assert_eq!(
-            (bench.recovery.floor(), bench.recovery.in_flight()),
-            (4, 60)
-        );
+        assert_eq!((bench.recovery.floor(), bench.recovery.in_flight()), (4, 60));
     }
 
     #[test]

@@ -44,11 +44,7 @@ pub(super) struct Assembler {
 impl Assembler {
     /// Takes a segment the credit allows; whether bytes became readable. `window` bounds what is kept out of order.
     pub(super) fn insert(&mut self, segment: Segment, window: u64) -> Result<bool, Refusal> {
-        let Segment {
-            offset,
-            mut data,
-            fin,
-        } = segment;
+        let Segment { offset, mut data, fin } = segment;
         let end = offset + data.len() as u64;
         let contradicts = match self.final_size {
             Some(size) => end > size || (fin && end != size),
@@ -59,12 +55,8 @@ impl Assembler {
         }
         if offset > self.next {
             // Overlapping entries may add up to more than the window: the sender repeats, or is not one of ours.
-            let full = self.pending.len() >= MAX_PENDING
-                || self.pending_bytes + data.len() as u64 > 2 * window;
-            let known = self
-                .pending
-                .get(&offset)
-                .is_some_and(|kept| kept.len() >= data.len());
+            let full = self.pending.len() >= MAX_PENDING || self.pending_bytes + data.len() as u64 > 2 * window;
+            let known = self.pending.get(&offset).is_some_and(|kept| kept.len() >= data.len());
             if full && !known {
                 return Err(Refusal::Full);
             }
@@ -152,8 +144,7 @@ impl Assembler {
         self.unread += data.len() as u64;
         let sealed = data.len() > SMALL || self.tail.len() + data.len() > GATHER;
         if sealed && !self.tail.is_empty() {
-            self.ready
-                .push_back(core::mem::take(&mut self.tail).freeze());
+            self.ready.push_back(core::mem::take(&mut self.tail).freeze());
         }
         if data.len() > SMALL {
             self.ready.push_back(data);
@@ -222,10 +213,7 @@ mod tests {
             assembler.insert(segment(0, b"abcde", false), 100),
             Err(Refusal::FinalSize)
         );
-        assert_eq!(
-            assembler.insert(segment(0, b"ab", true), 100),
-            Err(Refusal::FinalSize)
-        );
+        assert_eq!(assembler.insert(segment(0, b"ab", true), 100), Err(Refusal::FinalSize));
         assert_eq!(assembler.insert(segment(0, b"ab", false), 100), Ok(true));
         assert!(assembler.has_all());
     }
@@ -234,11 +222,7 @@ mod tests {
     fn what_is_kept_out_of_order_is_bounded() {
         let mut assembler = Assembler::default();
         let kept = (0..1000)
-            .filter(|&n| {
-                assembler
-                    .insert(segment(1 + n, &[0; 600], false), 10_000)
-                    .is_ok()
-            })
+            .filter(|&n| assembler.insert(segment(1 + n, &[0; 600], false), 10_000).is_ok())
             .count();
         assert_eq!(kept, 2 * 10_000 / 600);
     }

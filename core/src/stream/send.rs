@@ -229,11 +229,7 @@ mod tests {
                 }
                 match rng.below(4) {
                     0 if step < 2000 => {
-                        let length = if rng.below(3) == 0 {
-                            2000
-                        } else {
-                            rng.below(5)
-                        };
+                        let length = if rng.below(3) == 0 { 2000 } else { rng.below(5) };
                         let data: Vec<u8> = (0..length).map(|_| rng.next_u64() as u8).collect();
                         written.extend_from_slice(&data);
                         buffer.push(Bytes::from(data));
@@ -251,8 +247,7 @@ mod tests {
                     }
                     _ if flying.is_empty() => {}
                     2 => {
-                        let (range, fin) =
-                            flying.swap_remove(rng.below(flying.len() as u64) as usize);
+                        let (range, fin) = flying.swap_remove(rng.below(flying.len() as u64) as usize);
                         arrived.resize(arrived.len().max(range.end as usize), None);
                         for at in range.clone() {
                             arrived[at as usize] = Some(written[at as usize]);

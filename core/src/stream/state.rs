@@ -104,9 +104,7 @@ mod tests {
     #[test]
     fn final_states_have_no_way_out_and_all_others_have_one() {
         for state in STATES {
-            let leaves = STEPS
-                .iter()
-                .any(|&step| matches!(state.outcome(step), Outcome::To(_)));
+            let leaves = STEPS.iter().any(|&step| matches!(state.outcome(step), Outcome::To(_)));
             assert_eq!(leaves, !state.is_final(), "{state:?}");
         }
     }

@@ -32,22 +32,13 @@ impl Stream {
                 self.handle_after_end(now, packet, payload.len(), marked);
                 true
             }
-            Phase::Dialling | Phase::Open => self
-                .handle_alive(now, packet, payload.len(), marked, asks)
-                .is_some(),
+            Phase::Dialling | Phase::Open => self.handle_alive(now, packet, payload.len(), marked, asks).is_some(),
         };
         self.invalid_packets += u64::from(!is_valid);
     }
 
     /// `None` if the packet breaks the rules; it is not acknowledged then.
-    fn handle_alive(
-        &mut self,
-        now: Instant,
-        packet: Packet,
-        length: usize,
-        marked: bool,
-        asks: bool,
-    ) -> Option<()> {
+    fn handle_alive(&mut self, now: Instant, packet: Packet, length: usize, marked: bool, asks: bool) -> Option<()> {
         let Packet {
             number,
             syn,
@@ -171,10 +162,7 @@ impl Stream {
         if self.send.is_complete() && self.sending == Half::Finishing {
             self.sending.step(Step::Complete);
         }
-        if news.freed > 0
-            && self.is_write_blocked
-            && self.sending == Half::Open
-            && self.write_space() >= self.wakeup()
+        if news.freed > 0 && self.is_write_blocked && self.sending == Half::Open && self.write_space() >= self.wakeup()
         {
             self.is_write_blocked = false;
             self.events.writable = true;
@@ -198,8 +186,7 @@ impl Stream {
         if probes >= BLACKOUT_PROBES {
             self.congestion.on_blackout(now);
         } else {
-            self.congestion
-                .on_lost(now, news.lost, news.last_lost_sent, &self.rtt);
+            self.congestion.on_lost(now, news.lost, news.last_lost_sent, &self.rtt);
         }
     }
 

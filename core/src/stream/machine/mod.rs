@@ -118,12 +118,7 @@ impl Stream {
 
     /// Answers a stream of a peer; `None` if the packet is not a SYN of our version. The packet is taken whole: do not
     /// hand it to [`handle_packet`](Self::handle_packet) again.
-    pub fn accept(
-        config: Config,
-        first_packet: &Bytes,
-        now: Instant,
-        marked: bool,
-    ) -> Option<Self> {
+    pub fn accept(config: Config, first_packet: &Bytes, now: Instant, marked: bool) -> Option<Self> {
         let packet = Packet::parse(first_packet)?;
         if packet.syn?.version != VERSION || packet.reset.is_some() || packet.ack.is_some() {
             return None;
@@ -286,8 +281,7 @@ impl Stream {
     /// A node reported that a packet of ours could not be delivered. Only what no waiting can mend has an effect: an
     /// unknown service, and while dialling the lack of a route at our own node (`wire.md` §21.5).
     pub fn on_unreachable(&mut self, now: Instant, problem: &str) {
-        let is_fatal =
-            problem == SERVICE_UNKNOWN || (self.phase == Phase::Dialling && problem == NO_ROUTE);
+        let is_fatal = problem == SERVICE_UNKNOWN || (self.phase == Phase::Dialling && problem == NO_ROUTE);
         if is_fatal && self.phase != Phase::Ended {
             self.lose(now, problem.to_string());
             // Nobody is there to be told.
@@ -349,11 +343,7 @@ impl Stream {
         let highest = self.recv.highest();
         let was_due = self.credit.is_update_due();
         self.credit.on_read(count, highest, self.recv.unread());
-        if !was_due
-            && self.credit.is_update_due()
-            && !self.recv.knows_end()
-            && self.phase != Phase::Ended
-        {
+        if !was_due && self.credit.is_update_due() && !self.recv.knows_end() && self.phase != Phase::Ended {
             if self.credit.is_exhausted(highest, self.max_packet as u64) {
                 self.is_ping_due = true;
             } else {

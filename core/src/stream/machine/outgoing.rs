@@ -38,8 +38,7 @@ impl Stream {
         let plan = self.plan()?;
         if matches!(plan, Plan::Segment(_))
             && !self.recovery.is_waiting()
-            && now.since(self.recovery.last_sent())
-                > self.rtt.probe_timeout(MAX_ACK_DELAY).max(GRANULARITY * 100)
+            && now.since(self.recovery.last_sent()) > self.rtt.probe_timeout(MAX_ACK_DELAY).max(GRANULARITY * 100)
         {
             self.congestion.on_idle();
         }
@@ -58,22 +57,14 @@ impl Stream {
         let ack = || self.acks.is_due().then_some(Plan::Ack);
         if self.phase == Phase::Ended {
             let is_reset_due = self.reset.as_ref().is_some_and(|reset| reset.is_due);
-            return if is_reset_due {
-                Some(Plan::Reset)
-            } else {
-                ack()
-            };
+            return if is_reset_due { Some(Plan::Reset) } else { ack() };
         }
         if self.probes_due > 0 {
-            let lost = self
-                .send
-                .next_segment(0)
-                .or_else(|| self.send.oldest_in_flight());
+            let lost = self.send.next_segment(0).or_else(|| self.send.oldest_in_flight());
             let new = || self.send.next_segment(self.peer_window);
             return Some(lost.or_else(new).map_or(Plan::Ping, Plan::Segment));
         }
-        let has_room =
-            self.recovery.in_flight() < self.congestion.window() && !self.recovery.is_full();
+        let has_room = self.recovery.in_flight() < self.congestion.window() && !self.recovery.is_full();
         if has_room && let Some(range) = self.send.next_segment(self.peer_window) {
             return Some(Plan::Segment(range));
         }

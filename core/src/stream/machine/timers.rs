@@ -26,10 +26,7 @@ impl Stream {
 
     /// The same without regard to what waits, for a caller that cannot send at the moment.
     pub fn next_timeout(&self) -> Deadline {
-        let linger = Deadline::at(
-            self.linger_until.filter(|_| !self.is_drained),
-            "stream linger",
-        );
+        let linger = Deadline::at(self.linger_until.filter(|_| !self.is_drained), "stream linger");
         let ack = Deadline::at(self.acks.deadline(), "stream acknowledgement");
         if self.phase == Phase::Ended {
             let reset = self.reset.as_ref().and_then(|reset| reset.next);
@@ -89,8 +86,7 @@ impl Stream {
     pub(super) fn arm_reset(&mut self, now: Instant) {
         if let Some(reset) = &mut self.reset {
             let interval = RESET_INTERVAL * 2_u32.saturating_pow(reset.attempts.min(10));
-            reset.next =
-                (reset.attempts < u32::MAX).then(|| now + interval.min(RESET_INTERVAL_MAX));
+            reset.next = (reset.attempts < u32::MAX).then(|| now + interval.min(RESET_INTERVAL_MAX));
             reset.attempts = reset.attempts.saturating_add(1);
         }
     }
@@ -106,9 +102,7 @@ impl Stream {
         } else {
             return None;
         };
-        let interval = base
-            .saturating_mul(2_u32.pow(count.min(16)))
-            .min(cap.max(base));
+        let interval = base.saturating_mul(2_u32.pow(count.min(16))).min(cap.max(base));
         Some(self.probe_base + interval)
     }
 

@@ -246,19 +246,13 @@ impl Table {
             remote_service,
         };
         if let Some(&id) = self.by_key.get(&key) {
-            let is_same = self
-                .streams
-                .get(&id)
-                .is_some_and(|entry| entry.stream.nonce() == nonce);
+            let is_same = self.streams.get(&id).is_some_and(|entry| entry.stream.nonce() == nonce);
             if is_same {
                 self.with(id, |entry| entry.stream.handle_packet(now, payload, marked));
                 return Received::Stream(id);
             }
             // A new incarnation may follow one that is over; a living one is not ended by who knows only its name.
-            let is_over = self
-                .streams
-                .get(&id)
-                .is_none_or(|entry| entry.is_forgettable());
+            let is_over = self.streams.get(&id).is_none_or(|entry| entry.is_forgettable());
             if !is_over || flags & flag::SYN == 0 {
                 self.answer(key, nonce, flags, code::NO_STREAM, "no such stream");
                 return Received::NoStream;
@@ -283,10 +277,7 @@ impl Table {
         }) = self.answers.pop_front()
         {
             let mut writer = Writer::new(headroom, 64, nonce);
-            writer.number(super::packet::Number {
-                number: 0,
-                floor: 0,
-            });
+            writer.number(super::packet::Number { number: 0, floor: 0 });
             writer.reset(code, reason.as_bytes());
             return Some(key.outgoing(writer.finish()));
         }
@@ -387,15 +378,9 @@ impl Table {
 
     /// When to call [`handle_timeout`](Self::handle_timeout) next; `Now` while a packet or an event waits.
     pub fn next_deadline(&self) -> Deadline {
-        let is_waiting = !self.answers.is_empty()
-            || !self.notices.is_empty()
-            || !self.eventful.is_empty()
-            || !self.ready.is_empty();
-        if is_waiting {
-            Deadline::Now
-        } else {
-            self.timers.next()
-        }
+        let is_waiting =
+            !self.answers.is_empty() || !self.notices.is_empty() || !self.eventful.is_empty() || !self.ready.is_empty();
+        if is_waiting { Deadline::Now } else { self.timers.next() }
     }
 
     /// [`Stream::write`].
@@ -446,15 +431,7 @@ impl Table {
         self.streams.is_empty()
     }
 
-    fn open(
-        &mut self,
-        now: Instant,
-        key: Key,
-        nonce: u32,
-        flags: u8,
-        packet: &Bytes,
-        marked: bool,
-    ) -> Received {
+    fn open(&mut self, now: Instant, key: Key, nonce: u32, flags: u8, packet: &Bytes, marked: bool) -> Received {
         let Some(backlog) = self.listeners.get(&key.local_service) else {
             return Received::UnknownService;
         };
@@ -466,21 +443,14 @@ impl Table {
             return Received::NoStream;
         }
         let Some(stream) = Stream::accept(self.config.stream.clone(), packet, now, marked) else {
-            self.answer(
-                key,
-                nonce,
-                flags,
-                code::VERSION,
-                "stream version is not supported",
-            );
+            self.answer(key, nonce, flags, code::VERSION, "stream version is not supported");
             return Received::NoStream;
         };
         let id = self.insert(key, stream, false);
         if let Some(backlog) = self.listeners.get_mut(&key.local_service) {
             backlog.push_back(id);
             if backlog.len() == 1 {
-                self.notices
-                    .push_back(TableEvent::Incoming(key.local_service));
+                self.notices.push_back(TableEvent::Incoming(key.local_service));
             }
         }
         Received::Stream(id)
@@ -489,10 +459,7 @@ impl Table {
     /// Tells the sender of a packet that it has no stream here. Bare acknowledgements and resets get no answer: whoever has
     /// something at stake asks again with a number, and two tables must not answer each other.
     fn answer(&mut self, key: Key, nonce: u32, flags: u8, code: u32, reason: &'static str) {
-        if flags & flag::RESET == 0
-            && flags != flag::ACK
-            && self.answers.len() < self.config.max_answers
-        {
+        if flags & flag::RESET == 0 && flags != flag::ACK && self.answers.len() < self.config.max_answers {
             self.answers.push_back(Answer {
                 key,
                 nonce,
@@ -506,8 +473,7 @@ impl Table {
         let id = StreamId(self.next_id);
         self.next_id += 1;
         self.by_key.insert(key, id);
-        self.streams
-            .insert(id, Box::new(Entry::new(key, stream, is_dialled)));
+        self.streams.insert(id, Box::new(Entry::new(key, stream, is_dialled)));
         self.live += 1;
         self.refresh(id);
         id
@@ -532,8 +498,7 @@ impl Table {
             entry.is_queued = true;
             self.ready.push(id);
         }
-        self.timers
-            .follow(id, &mut entry.timer, entry.stream.next_timeout());
+        self.timers.follow(id, &mut entry.timer, entry.stream.next_timeout());
         // The last answer still goes out, unless it cannot.
         let has_said_all = !entry.is_queued || self.ready.is_blocked(entry.key.remote);
         if entry.is_forgettable() && entry.stream.is_drained() && has_said_all {
@@ -552,11 +517,7 @@ impl Table {
             let Some(oldest) = self.lingering.pop_front() else {
                 return;
             };
-            if self
-                .streams
-                .get(&oldest)
-                .is_some_and(|entry| entry.is_forgettable())
-            {
+            if self.streams.get(&oldest).is_some_and(|entry| entry.is_forgettable()) {
                 self.forget(oldest);
             }
         }
