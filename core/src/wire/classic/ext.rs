@@ -11,7 +11,7 @@ pub const EXT_VERSION: u64 = 1;
 /// Value of the `Ext` key of routing updates and advertisements: `{"V":1,"C":3}`, with `"E"` in advertisements.
 ///
 /// Classic nodes ignore the key. They strip it from the routing updates they pass on, but forward advertisements as they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ext {
     /// `V`: newest version of the extended protocol that the origin speaks; at least 1.
     pub version: u64,
