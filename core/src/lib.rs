@@ -6,9 +6,11 @@
 extern crate alloc;
 
 pub mod config;
+pub mod control;
 pub mod deadline;
 pub mod error;
 pub mod id;
+pub mod link;
 pub mod node;
 pub mod rng;
 pub mod time;

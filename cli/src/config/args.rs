@@ -8,7 +8,7 @@ use super::value::Value;
 
 /// What a command line asks for.
 #[derive(Debug)]
-pub enum Request {
+pub(super) enum Request {
     /// Print the help.
     Help,
     /// Print the completion script.
@@ -26,7 +26,10 @@ pub enum Request {
 ///
 /// # Errors
 /// Any text of `config.md` §5, steps 1 to 5.
-pub fn parse(args: &[String], open: &dyn Fn(&str) -> Result<Vec<Item>, ConfigError>) -> Result<Request, ConfigError> {
+pub(super) fn parse(
+    args: &[String],
+    open: &dyn Fn(&str) -> Result<Vec<Item>, ConfigError>,
+) -> Result<Request, ConfigError> {
     if args.is_empty() {
         return Ok(Request::Help);
     }

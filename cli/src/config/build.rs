@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use receptor_core::config::{Config as CoreConfig, SocketFile};
 use receptor_core::id::{NodeId, ServiceName};
+use receptor_host::tcp::split_host_port;
 
 use super::entity::Support;
 use super::error::ConfigError;
@@ -222,11 +223,7 @@ fn tcp_listener(item: &Item) -> Result<TcpListener> {
     let port = item.int("port");
     let port =
         u16::try_from(port).map_err(|_| ConfigError::new(format!("listen tcp: address {port}: invalid port")))?;
-    // Go reads an absent host as every address of both families.
-    let host = match item.text("bindaddr") {
-        "" => "[::]",
-        host => host,
-    };
+    let host = item.text("bindaddr");
     Ok(TcpListener {
         bind: format!("{host}:{port}"),
         links: links(item),
@@ -235,28 +232,12 @@ fn tcp_listener(item: &Item) -> Result<TcpListener> {
 
 fn tcp_peer(item: &Item) -> Result<TcpPeer> {
     let address = item.text("address");
-    check_host_port(address).map_err(|error| ConfigError::new(format!("address {address}: {error}")))?;
+    split_host_port(address).map_err(ConfigError::new)?;
     Ok(TcpPeer {
         address: address.into(),
         redial: item.bool("redial"),
         links: links(item),
     })
-}
-
-fn check_host_port(address: &str) -> Result<(), &'static str> {
-    let (host, port) = address.rsplit_once(':').ok_or("missing port in address")?;
-    match host.strip_prefix('[') {
-        Some(host) if host.ends_with(']') => {}
-        Some(_) if port.ends_with(']') => return Err("missing port in address"),
-        Some(_) => return Err("missing ']' in address"),
-        None if host.contains(':') => return Err("too many colons in address"),
-        None => {}
-    }
-    if port.is_empty() {
-        Err("missing port in address")
-    } else {
-        Ok(())
-    }
 }
 
 fn links(item: &Item) -> Links {

@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, Read};
 
+use receptor_host::error_text::os_text;
+
 use super::entity::{self, ENTITIES, Entity};
 use super::error::ConfigError;
 use super::item::{Draft, Item, Origin};
@@ -190,14 +192,4 @@ fn contents(path: &str) -> io::Result<Vec<u8>> {
         return Err(io::Error::other(format!("file is larger than {MAX_FILE} bytes")));
     }
     Ok(bytes)
-}
-
-/// The system's words without Rust's number behind them.
-fn os_text(error: &io::Error) -> String {
-    let text = error.to_string();
-    let text = text.split(" (os error").next().unwrap_or_default();
-    let mut chars = text.chars();
-    chars
-        .next()
-        .map_or_else(String::new, |first| first.to_lowercase().chain(chars).collect())
 }

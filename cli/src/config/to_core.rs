@@ -4,6 +4,8 @@ use receptor_core::config::{
     Backend as CoreBackend, BackendKind, Config as CoreConfig, ControlService as CoreControlService, WorkKind, WorkType,
 };
 
+use receptor_host::machine;
+
 use super::typed::{Backend, Config, Links, WorkerKind};
 
 /// Facts about the machine that `status` shows.
@@ -16,22 +18,13 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine this program runs on; what cannot be found out is 1 CPU and 0 MiB.
+    /// The machine this program runs on.
     pub fn current() -> Self {
-        let cpu_count = std::thread::available_parallelism().map_or(1, |count| count.get() as u64);
-        let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
         Self {
-            cpu_count,
-            memory_mib: memory_kib(&info) / 1024,
+            cpu_count: machine::cpu_count() as u64,
+            memory_mib: machine::memory_mib(),
         }
     }
-}
-
-fn memory_kib(meminfo: &str) -> u64 {
-    let total = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"));
-    total
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or(0)
 }
 
 impl Config {
@@ -101,16 +94,5 @@ fn work_kind(kind: &WorkerKind) -> WorkKind {
             allow_runtime_params: *allow_runtime_params,
         },
         WorkerKind::Unavailable { reason } => WorkKind::Unavailable { reason: reason.clone() },
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_the_total() {
-        assert_eq!(memory_kib("MemTotal:       16384000 kB\nMemFree: 1 kB\n"), 16_384_000);
-        assert_eq!(memory_kib(""), 0);
     }
 }

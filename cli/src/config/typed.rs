@@ -55,7 +55,7 @@ pub enum Backend {
 /// `tcp-listener`.
 #[derive(Clone, PartialEq, Debug)]
 pub struct TcpListener {
-    /// `HOST:PORT`; an IPv6 host has brackets.
+    /// `HOST:PORT`; an IPv6 host has brackets, an empty one means all addresses.
     pub bind: String,
     /// Cost and admission.
     pub links: Links,
@@ -132,9 +132,8 @@ pub struct Host {
 impl Host {
     /// The machine this program runs on.
     pub fn current() -> Self {
-        let name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self {
-            name,
+            name: receptor_host::machine::hostname(),
             temp_dir: std::env::temp_dir(),
         }
     }

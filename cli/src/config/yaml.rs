@@ -125,6 +125,23 @@ struct Tree {
     weight: usize,
 }
 
+/// What is in a list or a map, with the greatest depth and the sum of the weights.
+struct Children<T> {
+    nodes: Vec<T>,
+    depth: usize,
+    weight: usize,
+}
+
+impl<T> Default for Children<T> {
+    fn default() -> Self {
+        Self {
+            nodes: Vec::new(),
+            depth: 0,
+            weight: 0,
+        }
+    }
+}
+
 impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Builder<I> {
     fn next(&mut self) -> Result<(Event<'input>, Span), YamlError> {
         Ok(self
@@ -142,12 +159,12 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
                 (value, anchor, 1, text.len())
             }
             Event::SequenceStart(_, anchor, _) => {
-                let (nodes, depth, weight) = self.sequence(line, level)?;
-                (Yaml::List(nodes), anchor, depth + 1, weight)
+                let it = self.sequence(line, level)?;
+                (Yaml::List(it.nodes), anchor, it.depth + 1, it.weight)
             }
             Event::MappingStart(_, anchor, _) => {
-                let (entries, depth, weight) = self.mapping(line, level)?;
-                (Yaml::Map(entries), anchor, depth + 1, weight)
+                let it = self.mapping(line, level)?;
+                (Yaml::Map(it.nodes), anchor, it.depth + 1, it.weight)
             }
             _ => return Err(YamlError::new(line, "unexpected end of the document")),
         };
@@ -177,28 +194,28 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
         Ok(tree)
     }
 
-    fn sequence(&mut self, line: usize, level: usize) -> Result<(Vec<Node>, usize, usize), YamlError> {
+    fn sequence(&mut self, line: usize, level: usize) -> Result<Children<Node>, YamlError> {
         check_depth(level, line)?;
-        let (mut nodes, mut depth, mut weight) = (Vec::new(), 0, 0);
+        let mut all = Children::default();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::SequenceEnd) {
-                return Ok((nodes, depth, weight));
+                return Ok(all);
             }
             let tree = self.build(event, span, level + 1)?;
-            depth = depth.max(tree.depth);
-            weight += tree.weight;
-            nodes.push(tree.node);
+            all.depth = all.depth.max(tree.depth);
+            all.weight += tree.weight;
+            all.nodes.push(tree.node);
         }
     }
 
-    fn mapping(&mut self, line: usize, level: usize) -> Result<(Vec<(Node, Node)>, usize, usize), YamlError> {
+    fn mapping(&mut self, line: usize, level: usize) -> Result<Children<(Node, Node)>, YamlError> {
         check_depth(level, line)?;
-        let (mut entries, mut depth, mut weight) = (Vec::new(), 0, 0);
+        let mut all = Children::default();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
-                return Ok((entries, depth, weight));
+                return Ok(all);
             }
             let merge = matches!(&event, Event::Scalar(text, ScalarStyle::Plain, _, None) if text == "<<");
             let key = self.build(event, span, level + 1)?;
@@ -207,12 +224,12 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
             }
             let (event, span) = self.next()?;
             let value = self.build(event, span, level + 1)?;
-            depth = depth.max(value.depth).max(1);
-            weight += key.weight + value.weight;
+            all.depth = all.depth.max(value.depth);
+            all.weight += key.weight + value.weight;
             if merge {
-                merge_into(&mut entries, value.node)?;
+                merge_into(&mut all.nodes, value.node)?;
             } else {
-                entries.push((key.node, value.node));
+                all.nodes.push((key.node, value.node));
             }
         }
     }

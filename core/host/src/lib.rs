@@ -1,1 +1,22 @@
 //! Blocking host pieces shared by the runtime adapters: unit store, unit runner, process identity, socket files.
+//!
+//! Nothing here decides anything about the protocol: that is the core's. Functions block; an adapter calls them from its
+//! blocking pool. Errors are texts ready for the core's answers: lower case, with the path.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod atomic;
+pub mod epoch;
+pub mod error_text;
+pub mod identity;
+pub mod machine;
+pub mod process_table;
+pub mod reap;
+pub mod runner;
+pub mod socket_file;
+pub mod store;
+pub mod tcp;
+mod unix_path;
+
+pub use store::{Scan, UnitDir, UnitStore};

@@ -1,0 +1,3 @@
+//! The unit runner as a program of its own.
+
+fn main() {}

@@ -1,0 +1,189 @@
+//! The table of links: sessions, queues, timers, and the signals to the adapter.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::BytesMut;
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+
+use crate::deadline::Deadline;
+use crate::id::{BackendId, LinkId, NodeId};
+use crate::link::{Egress, Priority, Session, SessionConfig, framing};
+use crate::time::Instant;
+
+/// One link and what waits on it.
+#[derive(Debug)]
+pub(super) struct Link {
+    pub(super) backend: BackendId,
+    /// The other end's address, for logs.
+    pub(super) remote: String,
+    pub(super) session: Session,
+    egress: Egress,
+    /// Whether the adapter was told that frames wait and has not yet emptied the queue.
+    signalled: bool,
+    /// Whether the adapter was told to close.
+    pub(super) closing: bool,
+    /// When the session's timer is looked at next: never later than its deadline, but it may be earlier, since traffic
+    /// moves the idle deadline and must not cost a timer operation per frame.
+    timer: Option<Instant>,
+}
+
+/// What became of a pushed frame.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Pushed {
+    /// Queued, and the adapter knows.
+    Queued,
+    /// Queued, and the adapter must be told.
+    Signal,
+    /// No room.
+    Dropped,
+    /// No such link, or it is closing.
+    Gone,
+}
+
+#[derive(Debug)]
+pub(super) struct Links {
+    table: HashMap<LinkId, Link, FixedState>,
+    timers: BTreeSet<(Instant, LinkId)>,
+    peers: BTreeMap<NodeId, LinkId>,
+    queue_bytes: usize,
+}
+
+impl Links {
+    pub(super) fn new(queue_bytes: usize, seed: u64) -> Self {
+        Self {
+            table: HashMap::with_hasher(FixedState::with_seed(seed)),
+            timers: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            queue_bytes,
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.table.len()
+    }
+
+    pub(super) fn contains(&self, id: LinkId) -> bool {
+        self.table.contains_key(&id)
+    }
+
+    pub(super) fn open(&mut self, now: Instant, id: LinkId, backend: BackendId, remote: String, config: SessionConfig) {
+        let link = Link {
+            backend,
+            remote,
+            session: Session::new(config, now),
+            egress: Egress::new(self.queue_bytes),
+            signalled: false,
+            closing: false,
+            timer: None,
+        };
+        self.table.insert(id, link);
+        self.rearm(id);
+    }
+
+    /// A link that is not closing.
+    pub(super) fn live(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.table.get_mut(&id).filter(|link| !link.closing)
+    }
+
+    /// Any link, closing ones included.
+    pub(super) fn any(&mut self, id: LinkId) -> Option<&mut Link> {
+        self.table.get_mut(&id)
+    }
+
+    /// Takes a link out of the table.
+    pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
+        let link = self.table.remove(&id)?;
+        if let Some(at) = link.timer {
+            self.timers.remove(&(at, id));
+        }
+        if let Some((peer, _)) = link.session.peer()
+            && self.peers.get(peer) == Some(&id)
+        {
+            self.peers.remove(peer);
+        }
+        Some(link)
+    }
+
+    /// Whether an accepted session with this node exists.
+    pub(super) fn is_connected(&self, peer: &NodeId) -> bool {
+        self.peers.contains_key(peer)
+    }
+
+    pub(super) fn set_peer(&mut self, peer: NodeId, id: LinkId) {
+        self.peers.insert(peer, id);
+    }
+
+    pub(super) fn forget_peer(&mut self, peer: &NodeId) {
+        self.peers.remove(peer);
+    }
+
+    pub(super) fn push(&mut self, id: LinkId, priority: Priority, frame: BytesMut) -> Pushed {
+        let Some(link) = self.table.get_mut(&id).filter(|link| !link.closing) else {
+            return Pushed::Gone;
+        };
+        if framing::prefix(frame.len()).is_none() || !link.egress.push(priority, frame) {
+            return Pushed::Dropped;
+        }
+        if link.signalled {
+            return Pushed::Queued;
+        }
+        link.signalled = true;
+        Pushed::Signal
+    }
+
+    /// Whether local senders should hold back on this link.
+    pub(super) fn is_congested(&self, id: LinkId) -> bool {
+        self.table.get(&id).is_some_and(|link| link.egress.is_congested())
+    }
+
+    /// Moves frames of up to about `max_bytes` out; returns whether the queue is empty now.
+    pub(super) fn pull(&mut self, id: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) -> bool {
+        let Some(link) = self.table.get_mut(&id) else { return true };
+        let mut taken = 0;
+        while taken < max_bytes {
+            let Some(frame) = link.egress.pop() else { break };
+            taken += frame.len();
+            into.push(frame);
+        }
+        link.signalled = !link.egress.is_empty();
+        !link.signalled
+    }
+
+    /// Frames dropped on this link for want of room.
+    pub(super) fn dropped(&self, id: LinkId) -> u64 {
+        self.table.get(&id).map_or(0, |link| link.egress.dropped())
+    }
+
+    /// Arms the timer for the session's deadline if that is earlier than what is armed.
+    pub(super) fn rearm(&mut self, id: LinkId) {
+        let Some(link) = self.table.get_mut(&id) else { return };
+        let Deadline::At(at, _) = link.session.next_deadline() else { return };
+        if link.timer.is_some_and(|armed| armed <= at) {
+            return;
+        }
+        if let Some(armed) = link.timer.replace(at) {
+            self.timers.remove(&(armed, id));
+        }
+        self.timers.insert((at, id));
+    }
+
+    /// The next link whose timer is due, disarmed.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<LinkId> {
+        let &(at, id) = self.timers.first()?;
+        if at > now {
+            return None;
+        }
+        self.timers.pop_first();
+        if let Some(link) = self.table.get_mut(&id) {
+            link.timer = None;
+        }
+        Some(id)
+    }
+
+    pub(super) fn next_deadline(&self) -> Deadline {
+        Deadline::at(self.timers.first().map(|&(at, _)| at), "link timer")
+    }
+}

@@ -1,0 +1,124 @@
+//! Local byte pipes between the adapter and the node, with credit both ways.
+
+use alloc::collections::{BTreeMap, VecDeque};
+
+use bytes::Bytes;
+
+use super::io::PIPE_WINDOW;
+use crate::id::PipeId;
+
+/// One pipe. Bytes from the local side wait here until their consumer takes them, which grants new credit.
+#[derive(Debug, Default)]
+pub(super) struct Pipe {
+    incoming: VecDeque<Bytes>,
+    incoming_bytes: usize,
+    /// The local side will send no more.
+    eof: bool,
+    /// Sent to the local side and not yet drained by it.
+    undrained: usize,
+    /// We have said that no more comes.
+    finished: bool,
+}
+
+/// What became of bytes from the local side.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Taken {
+    Queued,
+    /// More than the credit granted; the adapter has a bug.
+    OverCredit,
+}
+
+impl Pipe {
+    pub(super) fn on_data(&mut self, data: Bytes) -> Taken {
+        if self.eof || self.incoming_bytes + data.len() > PIPE_WINDOW {
+            return Taken::OverCredit;
+        }
+        if !data.is_empty() {
+            self.incoming_bytes += data.len();
+            self.incoming.push_back(data);
+        }
+        Taken::Queued
+    }
+
+    pub(super) fn on_eof(&mut self) {
+        self.eof = true;
+    }
+
+    pub(super) fn on_drained(&mut self, bytes: usize) {
+        self.undrained = self.undrained.saturating_sub(bytes);
+    }
+
+    /// The next bytes; as much credit is owed to the local side.
+    pub(super) fn read(&mut self) -> Option<Bytes> {
+        let data = self.incoming.pop_front()?;
+        self.incoming_bytes -= data.len();
+        Some(data)
+    }
+
+    /// Puts bytes back that the consumer could not take.
+    pub(super) fn unread(&mut self, data: Bytes) {
+        self.incoming_bytes += data.len();
+        self.incoming.push_front(data);
+    }
+
+    /// Whether everything was read and nothing will come.
+    pub(super) fn is_at_eof(&self) -> bool {
+        self.eof && self.incoming.is_empty()
+    }
+
+    /// How many bytes may be sent to the local side now.
+    pub(super) fn room(&self) -> usize {
+        if self.finished { 0 } else { PIPE_WINDOW.saturating_sub(self.undrained) }
+    }
+
+    pub(super) fn on_sent(&mut self, bytes: usize) {
+        self.undrained += bytes;
+    }
+
+    /// Marks our direction as ended; `false` if it was already.
+    pub(super) fn finish(&mut self) -> bool {
+        !core::mem::replace(&mut self.finished, true)
+    }
+}
+
+/// All pipes.
+pub(super) type Pipes = BTreeMap<PipeId, Pipe>;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_beyond_the_credit_are_refused() {
+        let mut pipe = Pipe::default();
+        assert_eq!(pipe.on_data(Bytes::from(alloc::vec![0; PIPE_WINDOW])), Taken::Queued);
+        assert_eq!(pipe.on_data(Bytes::from_static(b"x")), Taken::OverCredit);
+        assert_eq!(pipe.read().map(|d| d.len()), Some(PIPE_WINDOW));
+        assert_eq!(pipe.on_data(Bytes::from_static(b"x")), Taken::Queued);
+    }
+
+    #[test]
+    fn the_end_comes_after_the_last_byte() {
+        let mut pipe = Pipe::default();
+        pipe.on_data(Bytes::from_static(b"last"));
+        pipe.on_eof();
+        assert!(!pipe.is_at_eof());
+        let data = pipe.read().unwrap();
+        pipe.unread(data);
+        assert!(!pipe.is_at_eof());
+        pipe.read();
+        assert!(pipe.is_at_eof());
+    }
+
+    #[test]
+    fn what_is_not_drained_takes_room() {
+        let mut pipe = Pipe::default();
+        pipe.on_sent(PIPE_WINDOW - 1);
+        assert_eq!(pipe.room(), 1);
+        pipe.on_drained(10);
+        assert_eq!(pipe.room(), 11);
+        assert!(pipe.finish());
+        assert_eq!(pipe.room(), 0);
+        assert!(!pipe.finish());
+    }
+}
