@@ -205,8 +205,7 @@ mod tests {
             lines: lines.clone(),
         };
         tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || act(&control));
-        let text = lines.lock().unwrap().clone();
-        text
+        Arc::into_inner(lines).unwrap().into_inner().unwrap()
     }
 
     #[test]
