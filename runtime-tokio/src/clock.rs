@@ -13,7 +13,9 @@ pub(crate) struct Clock {
 impl Clock {
     /// Starts at [`Instant::ZERO`].
     pub(crate) fn new() -> Self {
-        Self { origin: tokio::time::Instant::now() }
+        Self {
+            origin: tokio::time::Instant::now(),
+        }
     }
 
     /// Both clocks as they are.
@@ -21,7 +23,10 @@ impl Clock {
         let mono = Instant::ZERO + self.origin.elapsed();
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         // A wall clock past the year 2554 stops there.
-        Now { mono, wall: Wall::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)) }
+        Now {
+            mono,
+            wall: Wall::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)),
+        }
     }
 
     /// When the core's `instant` is, for tokio's timer.
@@ -29,7 +34,9 @@ impl Clock {
         let offset = instant.since(Instant::ZERO);
         // Beyond what the system's clock can represent is as good as never: a year.
         let year = std::time::Duration::from_secs(365 * 24 * 3600);
-        self.origin.checked_add(offset).unwrap_or_else(|| tokio::time::Instant::now() + year)
+        self.origin
+            .checked_add(offset)
+            .unwrap_or_else(|| tokio::time::Instant::now() + year)
     }
 }
 
@@ -53,6 +60,8 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_time_is_far_away_but_not_a_panic() {
         let clock = Clock::new();
-        assert!(clock.to_tokio(Instant::from_nanos(u64::MAX)) > tokio::time::Instant::now() + Duration::from_secs(3600));
+        assert!(
+            clock.to_tokio(Instant::from_nanos(u64::MAX)) > tokio::time::Instant::now() + Duration::from_secs(3600)
+        );
     }
 }

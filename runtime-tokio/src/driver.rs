@@ -121,7 +121,14 @@ struct Inbox {
 
 impl<M: Machine> Driver<M> {
     fn new(machine: M, parts: Parts) -> Self {
-        let Parts { clock, store, runner, requests, events, started } = parts;
+        let Parts {
+            clock,
+            store,
+            runner,
+            requests,
+            events,
+            started,
+        } = parts;
         let (arrivals_in, arrivals) = mpsc::channel(ARRIVALS);
         let worker = Arc::new(UnitWorker::new(store.clone(), runner));
         let of_units = Arc::clone(&worker);
@@ -132,7 +139,10 @@ impl<M: Machine> Driver<M> {
             timer: Timer::default(),
             ready: Arc::new(ReadySet::default()),
             requests,
-            units: Units::new(Arc::new(move |unit, deed| of_units.run(unit, deed)), arrivals_in.clone()),
+            units: Units::new(
+                Arc::new(move |unit, deed| of_units.run(unit, deed)),
+                arrivals_in.clone(),
+            ),
             worker,
             arrivals_in,
             arrivals,
@@ -171,7 +181,11 @@ impl<M: Machine> Driver<M> {
         let _ = self.ready.poll_take(cx, PASS, &mut inbox.sources);
         let _ = self.arrivals.poll_recv_many(cx, &mut inbox.arrivals, PASS);
         let quiet = inbox.requests.is_empty() && inbox.sources.is_empty() && inbox.arrivals.is_empty();
-        if quiet && !due && !inbox.abandoned { Poll::Pending } else { Poll::Ready(()) }
+        if quiet && !due && !inbox.abandoned {
+            Poll::Pending
+        } else {
+            Poll::Ready(())
+        }
     }
 
     fn pass(&mut self, inbox: &mut Inbox) {
@@ -248,7 +262,8 @@ impl<M: Machine> Driver<M> {
     fn add_link(&mut self, connection: Box<dyn Connection>) -> LinkId {
         let id = LinkId(self.next_link);
         self.next_link += 1;
-        self.links.insert(id, Link::new(connection, self.ready.flag(Source::Link(id))));
+        self.links
+            .insert(id, Link::new(connection, self.ready.flag(Source::Link(id))));
         id
     }
 
@@ -286,7 +301,9 @@ impl<M: Machine> Driver<M> {
 
     /// Pulls and writes until the node has nothing for this link or the connection takes no more.
     fn write_link(&mut self, id: LinkId) -> Result<(), String> {
-        let Some(link) = self.links.get_mut(&id) else { return Ok(()) };
+        let Some(link) = self.links.get_mut(&id) else {
+            return Ok(());
+        };
         loop {
             match link.write() {
                 Poll::Pending => return Ok(()),
@@ -308,10 +325,12 @@ impl<M: Machine> Driver<M> {
         self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
         link.enqueue(&mut self.frames);
         let arrivals = self.arrivals_in.clone();
-        tokio::spawn(link.close(async move |reason| {
+        tokio::spawn(async move {
+            let reason = link.flush_and_shut_down().await;
             // The driver is gone: nobody needs to know.
             let _ = arrivals.send(Arrival::LinkClosed(id, reason)).await;
-        }));
+            link.linger().await;
+        });
     }
 
     // Pipes.
@@ -331,7 +350,12 @@ impl<M: Machine> Driver<M> {
 
     fn on_pipe_news(&mut self, id: PipeId) {
         let Some(pipe) = self.pipes.get(&id) else { return };
-        let LocalNews { drained, data, eof, closed } = pipe.take_news();
+        let LocalNews {
+            drained,
+            data,
+            eof,
+            closed,
+        } = pipe.take_news();
         if drained > 0 {
             self.input(Input::Pipe(id, PipeInput::Drained(drained)));
         }
@@ -372,9 +396,7 @@ impl<M: Machine> Driver<M> {
         for (id, mut link) in self.links.drain() {
             self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
             link.enqueue(&mut self.frames);
-            let (flushed_in, flushed) = oneshot::channel();
-            tokio::spawn(link.close(async move |_| drop(flushed_in.send(()))));
-            closing.spawn(flushed);
+            closing.spawn(async move { link.flush_and_shut_down().await });
         }
         // Who is not done by then is cut off.
         let _ = tokio::time::timeout(SHUTDOWN_LIMIT, closing.join_all()).await;
@@ -413,7 +435,9 @@ impl Timer {
             return true;
         }
         let when = clock.to_tokio(at);
-        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(when)));
+        let sleep = self
+            .sleep
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(when)));
         if self.armed != Some(at) {
             sleep.as_mut().reset(when);
             self.armed = Some(at);

@@ -131,10 +131,26 @@ impl fmt::Debug for KeepRunning {
 /// What handles ask of the driver.
 pub(crate) enum Request {
     Command(Command, oneshot::Sender<Reply>),
-    Dial { node: String, service: String, reply: oneshot::Sender<Result<LocalEnd, String>> },
-    Listen { service: String, advertise: Tags, reply: oneshot::Sender<Result<ListenerParts, String>> },
-    OpenPort { service: String, advertise: Tags, reply: oneshot::Sender<Result<(ServiceName, SocketParts), String>> },
-    Attach { backend: BackendId, connection: Box<dyn Connection>, remote: String },
+    Dial {
+        node: String,
+        service: String,
+        reply: oneshot::Sender<Result<LocalEnd, String>>,
+    },
+    Listen {
+        service: String,
+        advertise: Tags,
+        reply: oneshot::Sender<Result<ListenerParts, String>>,
+    },
+    OpenPort {
+        service: String,
+        advertise: Tags,
+        reply: oneshot::Sender<Result<(ServiceName, SocketParts), String>>,
+    },
+    Attach {
+        backend: BackendId,
+        connection: Box<dyn Connection>,
+        remote: String,
+    },
     Shutdown,
 }
 
@@ -159,13 +175,22 @@ impl Mesh {
         C: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     {
         let connection = Box::new(connection);
-        self.request(Request::Attach { backend, connection, remote: remote.to_owned() }).await
+        self.request(Request::Attach {
+            backend,
+            connection,
+            remote: remote.to_owned(),
+        })
+        .await
     }
 
     /// Opens a stream to a service of a node.
     pub async fn dial(&self, node: &str, service: &str) -> Result<MeshStream, MeshError> {
         let local = self
-            .ask(|reply| Request::Dial { node: node.to_owned(), service: service.to_owned(), reply })
+            .ask(|reply| Request::Dial {
+                node: node.to_owned(),
+                service: service.to_owned(),
+                reply,
+            })
             .await?
             .map_err(MeshError::Refused)?;
         Ok(MeshStream::new(local, Some(NodeId::new(node)), self.node.clone()))
@@ -183,9 +208,24 @@ impl Mesh {
 
     async fn listen_tagged(&self, service: &str, advertise: Tags) -> Result<Listener, MeshError> {
         let service = service.to_owned();
-        let parts = self.ask(|reply| Request::Listen { service, advertise, reply }).await?;
-        let ListenerParts { service, queue, dropped } = parts.map_err(MeshError::Refused)?;
-        Ok(Listener { service, queue, node: self.node.clone(), _dropped: dropped })
+        let parts = self
+            .ask(|reply| Request::Listen {
+                service,
+                advertise,
+                reply,
+            })
+            .await?;
+        let ListenerParts {
+            service,
+            queue,
+            dropped,
+        } = parts.map_err(MeshError::Refused)?;
+        Ok(Listener {
+            service,
+            queue,
+            node: self.node.clone(),
+            _dropped: dropped,
+        })
     }
 
     /// Opens a datagram port, without telling the mesh; an empty name means a random one.
@@ -204,14 +244,25 @@ impl Mesh {
 
     async fn packet_tagged(&self, service: &str, advertise: Tags) -> Result<PacketSocket, MeshError> {
         let service = service.to_owned();
-        let parts = self.ask(|reply| Request::OpenPort { service, advertise, reply }).await?;
+        let parts = self
+            .ask(|reply| Request::OpenPort {
+                service,
+                advertise,
+                reply,
+            })
+            .await?;
         let (service, parts) = parts.map_err(MeshError::Refused)?;
         Ok(PacketSocket::new(self.clone(), service, parts))
     }
 
     /// Pings a node.
     pub async fn ping(&self, node: &str) -> Result<Pong, MeshError> {
-        match self.command(Command::Ping { target: node.to_owned() }).await? {
+        match self
+            .command(Command::Ping {
+                target: node.to_owned(),
+            })
+            .await?
+        {
             Reply::Pong { from, time } => Ok(Pong { from, time }),
             other => Err(unexpected(&other)),
         }
@@ -219,7 +270,10 @@ impl Mesh {
 
     /// Pings every hop on the way to a node; the classic JSON document.
     pub async fn traceroute(&self, node: &str) -> Result<String, MeshError> {
-        self.json(Command::Traceroute { target: node.to_owned() }).await
+        self.json(Command::Traceroute {
+            target: node.to_owned(),
+        })
+        .await
     }
 
     /// The whole status as the classic JSON document.
@@ -230,7 +284,9 @@ impl Mesh {
     /// Events from now on; none if the node has ended.
     pub fn events(&self) -> Events {
         let sender = self.events.upgrade().unwrap_or_else(|| broadcast::channel(1).0);
-        Events { queue: sender.subscribe() }
+        Events {
+            queue: sender.subscribe(),
+        }
     }
 
     /// Ends the node: what is queued for links is sent within a second, then everything is closed.
@@ -291,13 +347,27 @@ pub(crate) fn spawn<M: Machine>(
     let (end_in, end) = watch::channel(None);
     let (started_in, started) = oneshot::channel();
     let weak_events = events.downgrade();
-    let parts = Parts { clock, store, runner, requests, events, started: started_in };
+    let parts = Parts {
+        clock,
+        store,
+        runner,
+        requests,
+        events,
+        started: started_in,
+    };
     tokio::spawn(async move {
         let end = driver::run(machine, parts).await;
         // Nobody may be listening.
         let _ = end_in.send(Some(end));
     });
-    (Mesh { node: KeepRunning(requests_in), events: weak_events, end }, started)
+    (
+        Mesh {
+            node: KeepRunning(requests_in),
+            events: weak_events,
+            end,
+        },
+        started,
+    )
 }
 
 /// Accepts streams for one service. Dropping it ends the service.

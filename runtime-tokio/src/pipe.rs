@@ -21,9 +21,17 @@ const DRAIN_STEP: usize = PIPE_WINDOW / 8;
 pub(crate) fn pipe(id: PipeId, ready: &Arc<ReadySet>) -> (DriverEnd, LocalEnd) {
     let shared = Arc::new(Shared {
         flag: ready.flag(Source::Pipe(id)),
-        state: Mutex::new(State { credit: PIPE_WINDOW, ..State::default() }),
+        state: Mutex::new(State {
+            credit: PIPE_WINDOW,
+            ..State::default()
+        }),
     });
-    (DriverEnd { shared: Arc::clone(&shared) }, LocalEnd { shared })
+    (
+        DriverEnd {
+            shared: Arc::clone(&shared),
+        },
+        LocalEnd { shared },
+    )
 }
 
 struct Shared {
@@ -79,7 +87,8 @@ impl DriverEnd {
     /// Takes what the local side did; the end of its data is reported once.
     pub(crate) fn take_news(&self) -> LocalNews {
         let mut state = self.shared.lock();
-        let eof = state.outgoing_ended && !std::mem::replace(&mut state.outgoing_end_told, state.outgoing_ended);
+        let eof = state.outgoing_ended && !state.outgoing_end_told;
+        state.outgoing_end_told |= eof;
         LocalNews {
             drained: std::mem::take(&mut state.drained),
             data: std::mem::take(&mut state.outgoing).freeze(),
@@ -267,7 +276,9 @@ mod tests {
 
     fn raised(ready: &ReadySet) -> bool {
         let mut sources = Vec::new();
-        ready.poll_take(&mut Context::from_waker(Waker::noop()), 8, &mut sources).is_ready()
+        ready
+            .poll_take(&mut Context::from_waker(Waker::noop()), 8, &mut sources)
+            .is_ready()
     }
 
     fn write(local: &LocalEnd, data: &[u8]) -> Poll<Option<usize>> {
@@ -308,13 +319,19 @@ mod tests {
         let (ready, driver, local) = new();
         driver.deliver(Bytes::from(vec![1; DRAIN_STEP]));
         driver.deliver(Bytes::from(vec![2; 5]));
-        let Poll::Ready(Incoming::Data(first)) = read(&local, 10) else { panic!() };
+        let Poll::Ready(Incoming::Data(first)) = read(&local, 10) else {
+            panic!()
+        };
         assert_eq!(first.len(), 10);
         assert!(!raised(&ready), "ten bytes are not worth a wake-up");
-        let Poll::Ready(Incoming::Data(_)) = read(&local, DRAIN_STEP) else { panic!() };
+        let Poll::Ready(Incoming::Data(_)) = read(&local, DRAIN_STEP) else {
+            panic!()
+        };
         assert!(raised(&ready));
         assert_eq!(driver.take_news().drained, DRAIN_STEP);
-        let Poll::Ready(Incoming::Data(last)) = read(&local, 100) else { panic!() };
+        let Poll::Ready(Incoming::Data(last)) = read(&local, 100) else {
+            panic!()
+        };
         assert_eq!(last, [2; 5][..]);
         assert!(raised(&ready));
         assert_eq!(driver.take_news().drained, 5);
@@ -328,14 +345,20 @@ mod tests {
         local.shut_down();
         assert_eq!(write(&local, b"more"), Poll::Ready(None));
         let news = driver.take_news();
-        assert_eq!((&news.data[..], news.eof, news.closed), (&b"last words"[..], true, false));
+        assert_eq!(
+            (&news.data[..], news.eof, news.closed),
+            (&b"last words"[..], true, false)
+        );
         assert_eq!(driver.take_news(), LocalNews::default(), "the end is told once");
         assert_eq!(write(&local, b"more"), Poll::Ready(None));
 
         driver.deliver(Bytes::from_static(b"answer"));
         driver.deliver_eof();
         drop(driver);
-        assert_eq!(read(&local, 100), Poll::Ready(Incoming::Data(Bytes::from_static(b"answer"))));
+        assert_eq!(
+            read(&local, 100),
+            Poll::Ready(Incoming::Data(Bytes::from_static(b"answer")))
+        );
         assert_eq!(read(&local, 100), Poll::Ready(Incoming::Eof));
     }
 

@@ -41,7 +41,11 @@ struct Inner {
 impl ReadySet {
     /// A flag for `source`, not raised.
     pub(crate) fn flag(self: &Arc<Self>, source: Source) -> Arc<Flag> {
-        Arc::new(Flag { source, queued: AtomicBool::new(false), set: Arc::clone(self) })
+        Arc::new(Flag {
+            source,
+            queued: AtomicBool::new(false),
+            set: Arc::clone(self),
+        })
     }
 
     /// Takes up to `limit` raised flags in the order in which they were raised.
@@ -81,7 +85,9 @@ impl ReadySet {
 
 impl fmt::Debug for ReadySet {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ReadySet").field("raised", &self.lock().queue.len()).finish_non_exhaustive()
+        f.debug_struct("ReadySet")
+            .field("raised", &self.lock().queue.len())
+            .finish_non_exhaustive()
     }
 }
 

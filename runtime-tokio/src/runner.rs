@@ -23,24 +23,36 @@ pub(crate) struct UnitWorker {
 
 impl UnitWorker {
     pub(crate) fn new(store: Option<Arc<UnitStore>>, program: Option<RunnerProgram>) -> Self {
-        Self { store, program, runners: Mutex::default() }
+        Self {
+            store,
+            program,
+            runners: Mutex::default(),
+        }
     }
 
     /// Carries out one task. A connection to a runner is to be followed once the result was told.
     pub(crate) fn run(&self, unit: &UnitId, deed: UnitTask) -> (UnitTaskResult, Option<RunnerConnection>) {
-        let Some(store) = &self.store else { return (failed("this node has no data directory"), None) };
+        let Some(store) = &self.store else {
+            return (failed("this node has no data directory"), None);
+        };
         let result = match deed {
             UnitTask::Spawn { program, args } => self.spawn(store, unit, &program, &args),
             UnitTask::Attach { identity } => runner::attach(&store.unit_dir(unit), &identity).map(|found| {
                 let alive = found.connection.is_some();
-                let result = UnitTaskResult::Attached { record: found.record, stdout_size: found.stdout_size, alive };
+                let result = UnitTaskResult::Attached {
+                    record: found.record,
+                    stdout_size: found.stdout_size,
+                    alive,
+                };
                 (result, found.connection)
             }),
             UnitTask::Cancel => Ok((self.cancel(unit), None)),
             deed => Ok((store.run(unit, deed), None)),
         };
         let connected = result.and_then(|(result, connection)| {
-            connection.as_ref().map_or(Ok(()), |connection| self.remember(unit, connection))?;
+            connection
+                .as_ref()
+                .map_or(Ok(()), |connection| self.remember(unit, connection))?;
             Ok((result, connection))
         });
         connected.unwrap_or_else(|error| (UnitTaskResult::Failed(error), None))
@@ -66,7 +78,10 @@ impl UnitWorker {
         };
         match stream.write_all(CANCEL) {
             Ok(()) => UnitTaskResult::Done,
-            Err(error) => failed(&format!("the runner of unit {unit} could not be told: {}", os_text(&error))),
+            Err(error) => failed(&format!(
+                "the runner of unit {unit} could not be told: {}",
+                os_text(&error)
+            )),
         }
     }
 
@@ -143,6 +158,8 @@ fn failed(text: &str) -> UnitTaskResult {
 
 impl std::fmt::Debug for UnitWorker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UnitWorker").field("runners", &self.lock().len()).finish_non_exhaustive()
+        f.debug_struct("UnitWorker")
+            .field("runners", &self.lock().len())
+            .finish_non_exhaustive()
     }
 }

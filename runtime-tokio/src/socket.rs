@@ -91,7 +91,12 @@ impl Drop for DropFlag {
 pub(crate) fn socket(port: PortId, dropped: DropFlag) -> (SocketSender, SocketParts) {
     let (sender, receiver) = mpsc::channel(SOCKET_QUEUE);
     let lost = Arc::new(AtomicU64::new(0));
-    let parts = SocketParts { port, queue: receiver, lost: Arc::clone(&lost), _dropped: dropped };
+    let parts = SocketParts {
+        port,
+        queue: receiver,
+        lost: Arc::clone(&lost),
+        _dropped: dropped,
+    };
     (SocketSender { queue: sender, lost }, parts)
 }
 
@@ -108,8 +113,20 @@ pub struct PacketSocket {
 
 impl PacketSocket {
     pub(crate) fn new(mesh: Mesh, service: ServiceName, parts: SocketParts) -> Self {
-        let SocketParts { port, queue, lost, _dropped } = parts;
-        Self { mesh, service, port, queue: Mutex::new(queue), lost, _dropped }
+        let SocketParts {
+            port,
+            queue,
+            lost,
+            _dropped,
+        } = parts;
+        Self {
+            mesh,
+            service,
+            port,
+            queue: Mutex::new(queue),
+            lost,
+            _dropped,
+        }
     }
 
     /// The service name given or chosen.
@@ -131,7 +148,13 @@ impl PacketSocket {
         hops: u8,
     ) -> Result<(), MeshError> {
         let (node, service) = (node.to_owned(), service.to_owned());
-        let command = Command::Send { port: self.port, node, service, data: data.into(), hops };
+        let command = Command::Send {
+            port: self.port,
+            node,
+            service,
+            data: data.into(),
+            hops,
+        };
         self.mesh.command(command).await.map(drop)
     }
 

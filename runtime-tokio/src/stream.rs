@@ -23,7 +23,11 @@ pub struct MeshStream {
 
 impl MeshStream {
     pub(crate) fn new(local: LocalEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
-        Self { local, peer, _node: node }
+        Self {
+            local,
+            peer,
+            _node: node,
+        }
     }
 
     /// The node at the other end, if its name is known.
@@ -41,7 +45,10 @@ impl AsyncRead for MeshStream {
             Incoming::Data(data) => buf.put_slice(&data),
             Incoming::Eof => {}
             Incoming::Closed => {
-                return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionReset, "mesh stream was closed")));
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::ConnectionReset,
+                    "mesh stream was closed",
+                )));
             }
         }
         Poll::Ready(Ok(()))

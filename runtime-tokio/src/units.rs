@@ -98,7 +98,9 @@ impl Units {
         while self.changing < CHANGES
             && let Some(unit) = self.ready.pop_front()
         {
-            let Some((task, deed)) = self.changes.get_mut(&unit).and_then(VecDeque::pop_front) else { continue };
+            let Some((task, deed)) = self.changes.get_mut(&unit).and_then(VecDeque::pop_front) else {
+                continue;
+            };
             self.changing += 1;
             self.run(task, unit, deed, true);
         }
@@ -112,7 +114,13 @@ impl Units {
                 let text = format!("a task about unit {unit} died: this is a bug");
                 (UnitTaskResult::Failed(UnitError::Io(text)), None)
             });
-            let finished = Finished { task, result, unit, runner, change };
+            let finished = Finished {
+                task,
+                result,
+                unit,
+                runner,
+                change,
+            };
             // The driver is gone: nobody needs the answer.
             let _ = arrivals.blocking_send(Arrival::UnitDone(finished));
         });
@@ -120,7 +128,10 @@ impl Units {
 }
 
 fn is_read(deed: &UnitTask) -> bool {
-    matches!(deed, UnitTask::ReadStdin { .. } | UnitTask::ReadOutput { .. } | UnitTask::HashOutput { .. })
+    matches!(
+        deed,
+        UnitTask::ReadStdin { .. } | UnitTask::ReadOutput { .. } | UnitTask::HashOutput { .. }
+    )
 }
 
 impl std::fmt::Debug for Units {
@@ -149,13 +160,22 @@ mod tests {
     }
 
     fn write(offset: u64) -> UnitTask {
-        UnitTask::WriteStdin { offset, data: Bytes::new() }
+        UnitTask::WriteStdin {
+            offset,
+            data: Bytes::new(),
+        }
     }
 
-    async fn drive(units: &mut Units, done: &mut mpsc::Receiver<Arrival>, count: usize) -> Vec<(TaskId, UnitTaskResult)> {
+    async fn drive(
+        units: &mut Units,
+        done: &mut mpsc::Receiver<Arrival>,
+        count: usize,
+    ) -> Vec<(TaskId, UnitTaskResult)> {
         let mut all = Vec::new();
         while all.len() < count {
-            let Some(Arrival::UnitDone(finished)) = done.recv().await else { panic!("no answer") };
+            let Some(Arrival::UnitDone(finished)) = done.recv().await else {
+                panic!("no answer")
+            };
             units.on_finished(&finished);
             all.push((finished.task, finished.result));
         }
@@ -169,7 +189,9 @@ mod tests {
         let worker: Worker = {
             let (seen, busy) = (Arc::clone(&seen), Arc::clone(&busy));
             Arc::new(move |unit, deed| {
-                let UnitTask::WriteStdin { offset, .. } = deed else { panic!() };
+                let UnitTask::WriteStdin { offset, .. } = deed else {
+                    panic!()
+                };
                 *busy.lock().unwrap().entry(unit.clone()).or_default() += 1;
                 std::thread::sleep(Duration::from_micros(200));
                 assert_eq!(busy.lock().unwrap()[unit], 1, "two changes of one unit at one time");
@@ -187,8 +209,11 @@ mod tests {
                 id += 1;
             }
         }
-        let mut answered: Vec<u64> =
-            drive(&mut units, &mut done, 400).await.into_iter().map(|(task, _)| task.0).collect();
+        let mut answered: Vec<u64> = drive(&mut units, &mut done, 400)
+            .await
+            .into_iter()
+            .map(|(task, _)| task.0)
+            .collect();
         answered.sort_unstable();
         assert_eq!(answered, (0..400).collect::<Vec<_>>());
         let seen = seen.lock().unwrap();

@@ -34,7 +34,11 @@ enum Waiting {
     Plain(oneshot::Sender<Reply>),
     Stream(LocalEnd, oneshot::Sender<Result<LocalEnd, String>>),
     Listener(oneshot::Sender<Result<ListenerParts, String>>),
-    Port(PortId, SocketParts, oneshot::Sender<Result<(ServiceName, SocketParts), String>>),
+    Port(
+        PortId,
+        SocketParts,
+        oneshot::Sender<Result<(ServiceName, SocketParts), String>>,
+    ),
     Nobody,
 }
 
@@ -74,18 +78,37 @@ impl<M: Machine> Driver<M> {
                 let (pipe, local) = self.new_pipe();
                 self.command(Command::Dial { pipe, node, service }, Waiting::Stream(local, reply));
             }
-            Request::Listen { service, advertise, reply } => {
+            Request::Listen {
+                service,
+                advertise,
+                reply,
+            } => {
                 self.command(Command::Listen { service, advertise }, Waiting::Listener(reply));
             }
-            Request::OpenPort { service, advertise, reply } => {
+            Request::OpenPort {
+                service,
+                advertise,
+                reply,
+            } => {
                 let port = PortId(self.app.next_port);
                 self.app.next_port += 1;
                 let dropped = DropFlag(self.ready.flag(Source::PortDropped(port)));
                 let (sender, parts) = socket::socket(port, dropped);
                 self.app.ports.insert(port, sender);
-                self.command(Command::OpenPort { port, service, advertise }, Waiting::Port(port, parts, reply));
+                self.command(
+                    Command::OpenPort {
+                        port,
+                        service,
+                        advertise,
+                    },
+                    Waiting::Port(port, parts, reply),
+                );
             }
-            Request::Attach { backend, connection, remote } => self.on_link_up(backend, connection, remote),
+            Request::Attach {
+                backend,
+                connection,
+                remote,
+            } => self.on_link_up(backend, connection, remote),
             Request::Shutdown => self.end = Some(End::Shutdown),
         }
     }
@@ -116,7 +139,11 @@ impl<M: Machine> Driver<M> {
                 let (sender, queue) = mpsc::channel(ACCEPT_QUEUE);
                 self.app.listeners.insert(service, sender);
                 let dropped = DropFlag(self.ready.flag(Source::ListenerDropped(service)));
-                ListenerParts { service, queue, dropped }
+                ListenerParts {
+                    service,
+                    queue,
+                    dropped,
+                }
             }))),
             Waiting::Port(port, parts, waiting) => drop(waiting.send(match service_of(reply) {
                 Ok(service) => Ok((service, parts)),
@@ -172,14 +199,34 @@ impl<M: Machine> Driver<M> {
                     let _ = listener.try_send((local, from));
                 }
             }
-            Event::Datagram { port, from, from_service, data } => {
+            Event::Datagram {
+                port,
+                from,
+                from_service,
+                data,
+            } => {
                 if let Some(socket) = self.app.ports.get(&port) {
-                    socket.send(Ok(Datagram { from, from_service, data }));
+                    socket.send(Ok(Datagram {
+                        from,
+                        from_service,
+                        data,
+                    }));
                 }
             }
-            Event::Unreachable { port, from, to, to_service, problem } => {
+            Event::Unreachable {
+                port,
+                from,
+                to,
+                to_service,
+                problem,
+            } => {
                 if let Some(socket) = self.app.ports.get(&port) {
-                    socket.send(Err(Unreachable { from, to, to_service, problem }));
+                    socket.send(Err(Unreachable {
+                        from,
+                        to,
+                        to_service,
+                        problem,
+                    }));
                 }
             }
             other => tracing::debug!("unknown event: {other:?}"),

@@ -64,7 +64,9 @@ impl<M: Machine> Driver<M> {
         without: TaskResult,
         job: impl FnOnce(&UnitStore) -> Result<TaskResult, String> + Send + 'static,
     ) {
-        let Some(store) = self.store.clone() else { return self.input(Input::Done(id, without)) };
+        let Some(store) = self.store.clone() else {
+            return self.input(Input::Done(id, without));
+        };
         let arrivals = self.arrivals_in.clone();
         tokio::task::spawn_blocking(move || {
             let result = catch_unwind(AssertUnwindSafe(|| job(&store)));
@@ -76,14 +78,23 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn on_arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Accepted { backend, connection, remote } => self.on_link_up(backend, connection, remote),
+            Arrival::Accepted {
+                backend,
+                connection,
+                remote,
+            } => self.on_link_up(backend, connection, remote),
             Arrival::Dialed(id, Ok((connection, remote))) => {
                 let link = self.add_link(connection);
                 self.input(Input::Done(id, TaskResult::Dialed { link, remote }));
             }
             Arrival::Dialed(id, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::LinkClosed(link, reason) => {
-                self.input(Input::Link(link, LinkInput::Down { reason: reason.to_owned() }));
+                self.input(Input::Link(
+                    link,
+                    LinkInput::Down {
+                        reason: reason.to_owned(),
+                    },
+                ));
             }
             Arrival::Control(stream) => {
                 let (pipe, local) = self.new_pipe();
@@ -96,7 +107,8 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Done(finished.task, TaskResult::Unit(finished.result)));
                 if let Some(connection) = finished.runner {
                     let worker = Arc::clone(&self.worker);
-                    self.tasks.spawn(worker.follow(finished.unit, connection, self.arrivals_in.clone()));
+                    self.tasks
+                        .spawn(worker.follow(finished.unit, connection, self.arrivals_in.clone()));
                 }
             }
             Arrival::Runner(unit, event) => self.input(Input::Runner(unit, event)),

@@ -33,7 +33,11 @@ impl Batch {
             debug_assert!(prefix.is_some(), "unsendable frame of {} bytes", body.len());
             let Some(prefix) = prefix else { continue };
             self.bytes += framing::PREFIX_LEN + body.len();
-            self.items.push_back(Item { prefix, prefix_done: 0, body });
+            self.items.push_back(Item {
+                prefix,
+                prefix_done: 0,
+                body,
+            });
         }
     }
 
@@ -45,7 +49,11 @@ impl Batch {
             whole.put_slice(&item.body);
         }
         if !whole.is_empty() {
-            self.items.push_back(Item { prefix: [0; 2], prefix_done: framing::PREFIX_LEN, body: whole });
+            self.items.push_back(Item {
+                prefix: [0; 2],
+                prefix_done: framing::PREFIX_LEN,
+                body: whole,
+            });
         }
     }
 }
@@ -64,7 +72,10 @@ impl Buf for Batch {
     }
 
     fn chunks_vectored<'a>(&'a self, into: &mut [IoSlice<'a>]) -> usize {
-        let parts = self.items.iter().flat_map(|item| [&item.prefix[item.prefix_done..], &item.body[..]]);
+        let parts = self
+            .items
+            .iter()
+            .flat_map(|item| [&item.prefix[item.prefix_done..], &item.body[..]]);
         let mut count = 0;
         for (slot, part) in into.iter_mut().zip(parts.filter(|part| !part.is_empty())) {
             *slot = IoSlice::new(part);
@@ -110,7 +121,7 @@ mod tests {
             while batch.has_remaining() {
                 let mut parts = [IoSlice::new(&[]); 3];
                 let count = batch.chunks_vectored(&mut parts);
-                let seen = parts[..count].concat();
+                let seen: Vec<u8> = parts[..count].iter().flat_map(|part| part.iter().copied()).collect();
                 let taken = step.min(seen.len());
                 all.extend_from_slice(&seen[..taken]);
                 batch.advance(taken);

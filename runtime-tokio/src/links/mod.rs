@@ -80,18 +80,18 @@ impl Link {
 
     /// Reads once and cuts whole frames. `shared` is empty before and after; frames are slices of it.
     pub(crate) fn read(&mut self, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) -> ReadOutcome {
+        let mut partial = std::mem::take(&mut self.partial);
         // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
-        let gather = self.partial.len() > self.last_read;
+        let gather = partial.len() > self.last_read;
         let buffer = if gather {
-            let missing = framing::missing(&self.partial);
-            self.partial.reserve(missing);
-            &mut self.partial
+            partial.reserve(framing::missing(&partial));
+            &mut partial
         } else {
-            if shared.capacity() < READ_LEAST + self.partial.len() {
+            if shared.capacity() < READ_LEAST + partial.len() {
                 shared.reserve(READ_BUFFER);
             }
-            shared.extend_from_slice(&self.partial);
-            shared
+            shared.extend_from_slice(&partial);
+            &mut *shared
         };
         let mut cx = Context::from_waker(&self.waker);
         let read = pin!(self.connection.read_buf(buffer)).poll(&mut cx);
@@ -102,8 +102,13 @@ impl Link {
             Poll::Ready(Err(error)) => ReadOutcome::Gone(receptor_host::error_text::os_text(&error)),
             Poll::Ready(Ok(count)) => {
                 self.last_read = count;
+                let buffer = if gather { &mut partial } else { &mut *shared };
                 while let Some(frame) = framing::next_frame(buffer) {
                     frames.push(frame);
+                }
+                if !gather {
+                    partial.clear();
+                    partial.extend_from_slice(shared);
                 }
                 ReadOutcome::Progress
             }
@@ -111,16 +116,10 @@ impl Link {
         if outcome == ReadOutcome::Progress {
             // There may be more: other links come first.
             self.flag.raise();
-            if !gather {
-                self.partial.clear();
-                self.partial.extend_from_slice(buffer);
-            }
-            if self.partial.is_empty() {
-                self.partial = BytesMut::new();
-            }
         }
-        if !gather {
-            buffer.clear();
+        shared.clear();
+        if !partial.is_empty() {
+            self.partial = partial;
         }
         outcome
     }
@@ -144,34 +143,32 @@ impl Link {
         write_batch(&mut self.connection, &mut self.batch, &mut cx)
     }
 
-    /// Writes what is under way, closes the sending half, and lets `closed` be called; all within a second.
-    pub(crate) async fn close(self, closed: impl AsyncFnOnce(&'static str)) {
-        let Self { mut connection, mut batch, .. } = self;
+    /// Writes what is under way and closes the sending half, within a second; says how that went.
+    pub(crate) async fn flush_and_shut_down(&mut self) -> &'static str {
         let flush = async {
-            std::future::poll_fn(|cx| write_batch(&mut connection, &mut batch, cx)).await?;
-            connection.shutdown().await
+            std::future::poll_fn(|cx| write_batch(&mut self.connection, &mut self.batch, cx)).await?;
+            self.connection.shutdown().await
         };
-        let reason = match tokio::time::timeout(FLUSH_LIMIT, flush).await {
+        match tokio::time::timeout(FLUSH_LIMIT, flush).await {
             Ok(Ok(())) => "closed",
             Ok(Err(_)) => "closed; the connection broke before everything was sent",
             Err(_) => "closed; the peer did not take everything in time",
-        };
-        closed(reason).await;
-        // Closing a socket with unread input resets the connection, and the peer might lose our last words.
-        let linger = async {
+        }
+    }
+
+    /// Waits for the peer's end, a second at most. Closing a socket with unread input resets the connection, and the peer
+    /// might lose our last words.
+    pub(crate) async fn linger(mut self) {
+        let drain = async {
             let mut sink = [0; 4096];
-            while connection.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+            while self.connection.read(&mut sink).await.is_ok_and(|count| count > 0) {}
         };
         // The end of the time is the end of the connection either way.
-        let _ = tokio::time::timeout(FLUSH_LIMIT, linger).await;
+        let _ = tokio::time::timeout(FLUSH_LIMIT, drain).await;
     }
 }
 
-fn write_batch(
-    connection: &mut Box<dyn Connection>,
-    batch: &mut Batch,
-    cx: &mut Context<'_>,
-) -> Poll<io::Result<()>> {
+fn write_batch(connection: &mut Box<dyn Connection>, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
     if !batch.has_remaining() {
         return Poll::Ready(Ok(()));
     }
@@ -207,15 +204,26 @@ mod tests {
     fn link(capacity: usize) -> (Link, DuplexStream, Arc<ReadySet>) {
         let (near, far) = tokio::io::duplex(capacity);
         let ready = Arc::new(ReadySet::default());
-        (Link::new(Box::new(near), ready.flag(Source::Link(LinkId(1)))), far, ready)
+        (
+            Link::new(Box::new(near), ready.flag(Source::Link(LinkId(1)))),
+            far,
+            ready,
+        )
     }
 
     fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
-        frames.iter().flat_map(|f| [&(f.len() as u16).to_le_bytes()[..], f].concat()).collect()
+        frames
+            .iter()
+            .flat_map(|f| [&(f.len() as u16).to_le_bytes()[..], f].concat())
+            .collect()
     }
 
     fn samples() -> Vec<Vec<u8>> {
         vec![vec![1], vec![2; 300], vec![3; 65_535], vec![4; 2], vec![5; 40_000]]
+    }
+
+    fn small() -> Vec<Vec<u8>> {
+        vec![vec![1], vec![2; 300], vec![3; 2000], vec![4; 2]]
     }
 
     /// Waits until the link's flag is raised.
@@ -225,9 +233,9 @@ mod tests {
 
     #[tokio::test]
     async fn frames_are_cut_from_any_slicing() {
-        for slice in [1, 2, 3, 999, 1 << 20] {
+        for (slice, samples) in [(1, small()), (2, small()), (3, small()), (999, samples()), (1 << 20, samples())] {
             let (mut link, mut far, ready) = link(slice);
-            let stream = framed(&samples());
+            let stream = framed(&samples);
             let feed = tokio::spawn(async move {
                 far.write_all(&stream).await.unwrap();
             });
@@ -244,20 +252,20 @@ mod tests {
                 assert!(shared.is_empty());
             }
             feed.await.unwrap();
-            assert_eq!(all, samples(), "slices of {slice}");
+            assert_eq!(all, samples, "slices of {slice}");
         }
     }
 
     #[tokio::test]
     async fn partial_writes_go_on_where_they_stopped() {
-        for capacity in [1, 2, 5, 1000] {
+        for (capacity, samples) in [(1, small()), (2, small()), (5, small()), (1000, samples())] {
             let (mut link, mut far, ready) = link(capacity);
             let reader = tokio::spawn(async move {
                 let mut all = Vec::new();
                 far.read_to_end(&mut all).await.unwrap();
                 all
             });
-            let mut frames = samples().iter().map(|f| BytesMut::from(&f[..])).collect();
+            let mut frames = samples.iter().map(|f| BytesMut::from(&f[..])).collect();
             link.enqueue(&mut frames);
             assert!(frames.is_empty());
             while link.write().is_pending() {
@@ -266,7 +274,7 @@ mod tests {
             }
             assert!(!link.is_writing());
             drop(link);
-            assert_eq!(reader.await.unwrap(), framed(&samples()), "capacity {capacity}");
+            assert_eq!(reader.await.unwrap(), framed(&samples), "capacity {capacity}");
         }
     }
 
@@ -274,7 +282,10 @@ mod tests {
     async fn closing_flushes_first() {
         let (mut link, mut far, _ready) = link(16);
         link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
-        let closing = tokio::spawn(link.close(async |reason| assert_eq!(reason, "closed")));
+        let closing = tokio::spawn(async move {
+            assert_eq!(link.flush_and_shut_down().await, "closed");
+            link.linger().await;
+        });
         let mut all = Vec::new();
         far.read_to_end(&mut all).await.unwrap();
         assert_eq!(all, framed(&[vec![9; 500]]));
@@ -287,7 +298,8 @@ mod tests {
         let (mut link, _far, _ready) = link(16);
         link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
         let start = tokio::time::Instant::now();
-        link.close(async |reason| assert!(reason.contains("in time"))).await;
+        assert!(link.flush_and_shut_down().await.contains("in time"));
+        link.linger().await;
         assert!(start.elapsed() <= 2 * FLUSH_LIMIT + Duration::from_millis(10));
     }
 

@@ -21,7 +21,9 @@ pub(crate) async fn listen(address: String) -> Result<(TcpListener, String), Str
     // Resolving a name may block.
     let bound = tokio::task::spawn_blocking(move || {
         let listener = tcp::listen(&address)?;
-        listener.set_nonblocking(true).map_err(|error| format!("listen tcp {address}: {}", os_text(&error)))?;
+        listener
+            .set_nonblocking(true)
+            .map_err(|error| format!("listen tcp {address}: {}", os_text(&error)))?;
         Ok::<_, String>((listener, address))
     })
     .await;
@@ -38,7 +40,11 @@ pub(crate) async fn accept(listener: TcpListener, backend: BackendId, arrivals: 
         match listener.accept().await {
             Ok((stream, remote)) => {
                 set_options(&stream);
-                let arrival = Arrival::Accepted { backend, connection: Box::new(stream), remote: remote.to_string() };
+                let arrival = Arrival::Accepted {
+                    backend,
+                    connection: Box::new(stream),
+                    remote: remote.to_string(),
+                };
                 if arrivals.send(arrival).await.is_err() {
                     return;
                 }
@@ -58,7 +64,12 @@ pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
         Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
     };
     // The driver is gone: nobody needs the answer.
-    let _ = arrivals.send(Arrival::Dialed(task, result.map(|(stream, remote)| (Box::new(stream) as _, remote)))).await;
+    let _ = arrivals
+        .send(Arrival::Dialed(
+            task,
+            result.map(|(stream, remote)| (Box::new(stream) as _, remote)),
+        ))
+        .await;
 }
 
 /// Tries all addresses in turn.
