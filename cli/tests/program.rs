@@ -40,6 +40,25 @@ fn what_is_printed_and_how_it_ends() {
 }
 
 #[test]
+fn the_unit_runner_is_in_the_program() {
+    let output = receptor(&["unit-runner"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).starts_with("the unit runner is started by the daemon"));
+}
+
+#[test]
+fn arguments_that_are_not_text_are_named() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let arg = std::ffi::OsStr::from_bytes(b"--no\xff");
+    let output = Command::new(env!("CARGO_BIN_EXE_receptor")).arg(arg).output().unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        "Error: argument \"--no\\xFF\" is not UTF-8\n"
+    );
+}
+
+#[test]
 fn files_are_read_and_blamed_by_name_and_line() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("receptor.conf");
