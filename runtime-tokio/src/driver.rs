@@ -6,10 +6,10 @@
 
 mod app;
 mod tasks;
+mod timer;
 
 use std::collections::HashMap;
-use std::future::{Future as _, poll_fn};
-use std::pin::Pin;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -18,15 +18,16 @@ use bytes::BytesMut;
 use receptor_core::deadline::Deadline;
 use receptor_core::error::CallerError;
 use receptor_core::id::{BackendId, LinkId, PipeId};
+use receptor_core::node::Node;
 use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, PipeOutput};
-use receptor_core::time::{Instant, Now};
+use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::runner::RunnerProgram;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::Sleep;
 
 use self::app::App;
+use self::timer::Timer;
 use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::{End, MeshEvent, Request};
@@ -50,7 +51,25 @@ pub(crate) trait Machine: Send + 'static {
     fn handle(&mut self, now: Now, input: Input) -> Result<(), CallerError>;
     fn poll_output(&mut self) -> Option<Output>;
     fn next_deadline(&self) -> Deadline;
-    fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) -> usize;
+    fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>);
+}
+
+impl Machine for Node {
+    fn handle(&mut self, now: Now, input: Input) -> Result<(), CallerError> {
+        self.handle(now, input)
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.poll_output()
+    }
+
+    fn next_deadline(&self) -> Deadline {
+        self.next_deadline()
+    }
+
+    fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
+        self.pull_frames(now, link, max_bytes, into);
+    }
 }
 
 /// What a driver is made of besides its machine.
@@ -164,7 +183,11 @@ impl<M: Machine> Driver<M> {
 
     /// Looks at every source in turn; ready as soon as one has something, or the deadline has come.
     fn poll_inbox(&mut self, cx: &mut Context<'_>, inbox: &mut Inbox) -> Poll<()> {
-        while self.tasks.poll_join_next(cx).is_ready_and(|ended| ended.is_some()) {}
+        while let Poll::Ready(Some(ended)) = self.tasks.poll_join_next(cx) {
+            if let Err(error) = ended {
+                tracing::error!("a task of the adapter died: {error}");
+            }
+        }
         let deadline = match self.machine.next_deadline() {
             deadline if !self.fruitless => deadline,
             // A deadline that stays due whatever is done: do not spin on it.
@@ -294,8 +317,9 @@ impl<M: Machine> Driver<M> {
             if let Err(reason) = self.write_link(id) {
                 self.links.remove(&id);
                 self.input(Input::Link(id, LinkInput::Down { reason }));
-                self.drain();
             }
+            // Room in a queue may have let more frames in.
+            self.drain();
         }
     }
 
@@ -410,57 +434,6 @@ impl<M> Drop for Driver<M> {
     fn drop(&mut self) {
         // Also when the machine panicked: raised flags must not keep their sources alive.
         self.ready.close();
-    }
-}
-
-/// One timer for all deadlines. It only wakes us; whether a deadline has come is decided by the clock.
-#[derive(Default)]
-struct Timer {
-    sleep: Option<Pin<Box<Sleep>>>,
-    armed: Option<Instant>,
-}
-
-impl Timer {
-    /// Whether the deadline has come. If not, the task is woken when it does.
-    fn poll_due(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Deadline) -> bool {
-        let at = match deadline {
-            Deadline::Idle => {
-                self.armed = None;
-                return false;
-            }
-            Deadline::Now => return true,
-            Deadline::At(at, _) => at,
-        };
-        if clock.now().mono >= at {
-            return true;
-        }
-        let when = clock.to_tokio(at);
-        let sleep = self
-            .sleep
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(when)));
-        if self.armed != Some(at) {
-            sleep.as_mut().reset(when);
-            self.armed = Some(at);
-        }
-        // Elapsed although the clock says otherwise (rounding): look again at once.
-        sleep.as_mut().poll(cx).is_ready() && {
-            self.armed = None;
-            true
-        }
-    }
-}
-
-/// `Poll` has this for results only.
-trait IsReadyAnd<T> {
-    fn is_ready_and(self, test: impl FnOnce(T) -> bool) -> bool;
-}
-
-impl<T> IsReadyAnd<T> for Poll<T> {
-    fn is_ready_and(self, test: impl FnOnce(T) -> bool) -> bool {
-        match self {
-            Self::Ready(value) => test(value),
-            Self::Pending => false,
-        }
     }
 }
 

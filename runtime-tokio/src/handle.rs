@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use receptor_core::config::Config;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
+use receptor_core::netceptor::TraceHop;
+use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Level, Reply};
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
@@ -168,6 +170,20 @@ pub(crate) struct ListenerParts {
 }
 
 impl Mesh {
+    /// Starts a node on the current tokio runtime and waits until its listeners are bound and it has begun to dial.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub async fn start(config: Config, options: Options) -> Result<Self, StartError> {
+        let (mesh, started) = launch(config, options).await?;
+        // The driver answers before it drops the sender, unless it died.
+        match started.await {
+            Ok(Ok(())) => Ok(mesh),
+            Ok(Err(text)) => Err(StartError::Start(text)),
+            Err(_) => Err(StartError::Ended),
+        }
+    }
+
     /// Brings a connection for a backend of kind `External`. The same framing is spoken on it as on TCP. What becomes of
     /// it is seen in the status and the log.
     pub async fn attach<C>(&self, backend: BackendId, connection: C, remote: &str) -> Result<(), MeshError>
@@ -278,7 +294,10 @@ impl Mesh {
 
     /// The whole status as the classic JSON document.
     pub async fn status(&self) -> Result<String, MeshError> {
-        self.json(Command::Status).await
+        match self.command(Command::Status).await? {
+            Reply::Json(text) => Ok(text),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// Events from now on; none if the node has ended.
@@ -311,13 +330,6 @@ impl Mesh {
         }
     }
 
-    async fn json(&self, command: Command) -> Result<String, MeshError> {
-        match self.command(command).await? {
-            Reply::Json(text) => Ok(text),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> Result<T, MeshError> {
         let (reply, answer) = oneshot::channel();
         self.request(request(reply)).await?;
@@ -334,6 +346,29 @@ fn unexpected(reply: &Reply) -> MeshError {
 }
 
 type Started = oneshot::Receiver<Result<(), String>>;
+
+async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started), StartError> {
+    if config.memory_mib == 0 {
+        config.memory_mib = machine::memory_mib();
+        config.cpu_count = machine::cpu_count() as u64;
+    }
+    let seed = match options.seed {
+        Some(seed) => seed,
+        None => machine::random_seed().map_err(|error| StartError::Seed(error.to_string()))?,
+    };
+    let store = match options.data_dir {
+        None => None,
+        Some(dir) => {
+            let node_id = config.node_id.clone();
+            let opened = tokio::task::spawn_blocking(move || UnitStore::open(&dir, node_id.as_str())).await;
+            let store = opened.unwrap_or_else(|_| Err("the data directory's thread died".to_owned()));
+            Some(Arc::new(store.map_err(StartError::DataDir)?))
+        }
+    };
+    let clock = crate::clock::Clock::new();
+    let node = Node::new(config, seed, clock.now()).map_err(|error| StartError::Config(error.to_string()))?;
+    Ok(spawn(node, clock, store, options.runner))
+}
 
 /// Runs a machine in a task of its own.
 pub(crate) fn spawn<M: Machine>(

@@ -18,6 +18,7 @@ mod units;
 
 pub use handle::{End, Events, Listener, Mesh, MeshError, MeshEvent, Options, Pong, StartError};
 pub use receptor_core::config::{self, Config};
+pub use receptor_core::netceptor::TraceHop;
 pub use receptor_host::runner::RunnerProgram;
 pub use socket::{Datagram, PacketSocket, ReceiveError, Unreachable};
 pub use stream::MeshStream;

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use receptor_core::workceptor::{RunnerEvent, UnitError, UnitId, UnitTask, UnitTaskResult};
 use receptor_host::UnitStore;
 use receptor_host::error_text::os_text;
-use receptor_host::runner::{self, CANCEL, Notice, RunnerConnection, RunnerProgram, RunnerWatch};
+use receptor_host::runner::{self, Attached, CANCEL, Notice, RunnerConnection, RunnerProgram, RunnerWatch};
 use tokio::io::AsyncReadExt as _;
 
 use crate::arrivals::{Arrival, Arrivals};
@@ -35,41 +35,56 @@ impl UnitWorker {
         let Some(store) = &self.store else {
             return (failed("this node has no data directory"), None);
         };
-        let result = match deed {
-            UnitTask::Spawn { program, args } => self.spawn(store, unit, &program, &args),
-            UnitTask::Attach { identity } => runner::attach(&store.unit_dir(unit), &identity).map(|found| {
-                let alive = found.connection.is_some();
-                let result = UnitTaskResult::Attached {
-                    record: found.record,
-                    stdout_size: found.stdout_size,
-                    alive,
+        match deed {
+            UnitTask::Spawn { program, args } => {
+                let Some(runner) = &self.program else {
+                    return (failed("this node has no program to run units with"), None);
                 };
-                (result, found.connection)
-            }),
-            UnitTask::Cancel => Ok((self.cancel(unit), None)),
-            deed => Ok((store.run(unit, deed), None)),
-        };
-        let connected = result.and_then(|(result, connection)| {
-            connection
-                .as_ref()
-                .map_or(Ok(()), |connection| self.remember(unit, connection))?;
-            Ok((result, connection))
-        });
-        connected.unwrap_or_else(|error| (UnitTaskResult::Failed(error), None))
+                match runner::spawn(runner, &store.unit_dir(unit), &program, &args) {
+                    Ok(connection) => self.connected(unit, UnitTaskResult::Spawned, Some(connection)),
+                    Err(error) => (UnitTaskResult::Failed(error), None),
+                }
+            }
+            UnitTask::Attach { identity } => match runner::attach(&store.unit_dir(unit), &identity) {
+                Ok(Attached {
+                    record,
+                    stdout_size,
+                    connection,
+                }) => {
+                    let result = UnitTaskResult::Attached {
+                        record,
+                        stdout_size,
+                        alive: connection.is_some(),
+                    };
+                    self.connected(unit, result, connection)
+                }
+                Err(error) => (UnitTaskResult::Failed(error), None),
+            },
+            UnitTask::Cancel => (self.cancel(unit), None),
+            deed => (store.run(unit, deed), None),
+        }
     }
 
-    fn spawn(
+    /// Keeps a handle to write to a runner that will be followed.
+    fn connected(
         &self,
-        store: &UnitStore,
         unit: &UnitId,
-        program: &str,
-        args: &[String],
-    ) -> Result<(UnitTaskResult, Option<RunnerConnection>), UnitError> {
-        let Some(runner) = &self.program else {
-            return Err(UnitError::Io("this node has no program to run units with".to_owned()));
+        result: UnitTaskResult,
+        connection: Option<RunnerConnection>,
+    ) -> (UnitTaskResult, Option<RunnerConnection>) {
+        let Some(connection) = connection else {
+            return (result, None);
         };
-        let connection = runner::spawn(runner, &store.unit_dir(unit), program, args)?;
-        Ok((UnitTaskResult::Spawned, Some(connection)))
+        // The runner itself is there and will be followed; it only cannot be told to cancel.
+        match connection
+            .stream
+            .set_nonblocking(true)
+            .and_then(|()| connection.stream.try_clone())
+        {
+            Ok(stream) => drop(self.lock().insert(unit.clone(), stream)),
+            Err(error) => tracing::error!("connection to the runner of unit {unit}: {}", os_text(&error)),
+        }
+        (result, Some(connection))
     }
 
     fn cancel(&self, unit: &UnitId) -> UnitTaskResult {
@@ -83,14 +98,6 @@ impl UnitWorker {
                 os_text(&error)
             )),
         }
-    }
-
-    fn remember(&self, unit: &UnitId, connection: &RunnerConnection) -> Result<(), UnitError> {
-        let io = |error: std::io::Error| UnitError::Io(format!("connection to a runner: {}", os_text(&error)));
-        let stream = connection.stream.try_clone().map_err(io)?;
-        stream.set_nonblocking(true).map_err(io)?;
-        self.lock().insert(unit.clone(), stream);
-        Ok(())
     }
 
     /// Passes on what a runner says, until it has ended.
@@ -138,6 +145,7 @@ async fn read_notices(
                     let event;
                     (watch, event) = match read.await {
                         Ok(read) => read,
+                        // Dies of the same cause; the driver logs it.
                         Err(error) => std::panic::resume_unwind(error.into_panic()),
                     };
                     event

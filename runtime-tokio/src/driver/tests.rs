@@ -4,6 +4,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use receptor_core::id::{CommandId, ServiceName, TaskId};
 use receptor_core::node::io::{Command, Event, Reply, Task, TaskResult};
+use receptor_core::time::Instant;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
@@ -12,9 +13,11 @@ use crate::handle::{Mesh, MeshError, spawn};
 
 /// A machine that does what a test's closure says.
 struct Script {
-    react: Box<dyn FnMut(&mut Outbox, Input) + Send>,
+    react: React,
     outbox: Outbox,
 }
+
+type React = Box<dyn FnMut(&mut Outbox, Input) + Send>;
 
 #[derive(Default)]
 struct Outbox {
@@ -45,7 +48,7 @@ impl Machine for Script {
         self.outbox.deadline
     }
 
-    fn pull_frames(&mut self, _now: Now, _link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) -> usize {
+    fn pull_frames(&mut self, _now: Now, _link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
         let mut bytes = 0;
         while bytes < max_bytes
             && let Some(frame) = self.outbox.frames.pop_front()
@@ -53,7 +56,6 @@ impl Machine for Script {
             bytes += frame.len();
             into.push(frame);
         }
-        bytes
     }
 }
 

@@ -233,7 +233,13 @@ mod tests {
 
     #[tokio::test]
     async fn frames_are_cut_from_any_slicing() {
-        for (slice, samples) in [(1, small()), (2, small()), (3, small()), (999, samples()), (1 << 20, samples())] {
+        for (slice, samples) in [
+            (1, small()),
+            (2, small()),
+            (3, small()),
+            (999, samples()),
+            (1 << 20, samples()),
+        ] {
             let (mut link, mut far, ready) = link(slice);
             let stream = framed(&samples);
             let feed = tokio::spawn(async move {
