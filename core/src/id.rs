@@ -215,25 +215,14 @@ mod tests {
     #[test]
     fn service_names_are_padded_and_bounded() {
         assert_eq!(ServiceName::new("control"), Ok(ServiceName::CONTROL));
-        assert_eq!(
-            ServiceName::new("12345678").unwrap().as_bytes(),
-            b"12345678"
-        );
+        assert_eq!(ServiceName::new("12345678").unwrap().as_bytes(), b"12345678");
         assert_eq!(ServiceName::new("123456789"), Err("service name too long"));
     }
 
     #[test]
     fn own_ids_are_checked_before_the_reserved_name() {
         assert!(NodeId::check_own("edge7.example.net").is_ok());
-        assert!(
-            NodeId::check_own("LocalHost")
-                .unwrap_err()
-                .contains("reserved")
-        );
-        assert!(
-            NodeId::check_own("a b")
-                .unwrap_err()
-                .ends_with("received: a b")
-        );
+        assert!(NodeId::check_own("LocalHost").unwrap_err().contains("reserved"));
+        assert!(NodeId::check_own("a b").unwrap_err().ends_with("received: a b"));
     }
 }

@@ -13,6 +13,7 @@ pub mod id;
 pub mod link;
 pub mod node;
 pub mod rng;
+pub mod stream;
 pub mod time;
 pub mod wire;
 pub mod workceptor;

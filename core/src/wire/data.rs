@@ -97,9 +97,7 @@ pub fn from_hash(frame: &[u8]) -> Option<NameHash> {
 #[inline]
 fn hash_at<const AT: usize>(frame: &[u8]) -> Option<NameHash> {
     let header = frame.first_chunk::<HEADER_LEN>()?;
-    Some(NameHash(u64::from_be_bytes(core::array::from_fn(|i| {
-        header[AT + i]
-    }))))
+    Some(NameHash(u64::from_be_bytes(core::array::from_fn(|i| header[AT + i]))))
 }
 
 /// The remaining hops of a raw data frame; 0 if the frame is too short to say.
@@ -127,9 +125,7 @@ pub fn mark(frame: &mut [u8]) {
 /// Whether a raw data frame has the congestion mark.
 #[inline]
 pub fn is_marked(frame: &[u8]) -> bool {
-    frame
-        .get(3)
-        .is_some_and(|byte| byte & FLAG_CONGESTION as u8 != 0)
+    frame.get(3).is_some_and(|byte| byte & FLAG_CONGESTION as u8 != 0)
 }
 
 #[cfg(test)]
@@ -162,10 +158,7 @@ mod tests {
     fn other_kinds_are_refused() {
         let mut bytes = ping().to_bytes();
         bytes[0] = 1;
-        assert_eq!(
-            Header::parse(&bytes),
-            Err(WireError::Malformed("not a data message"))
-        );
+        assert_eq!(Header::parse(&bytes), Err(WireError::Malformed("not a data message")));
     }
 
     #[test]

@@ -2,11 +2,16 @@
 //!
 //! [`kind`] looks at the first byte of a frame and says which of the modules below reads the rest:
 //! [`data`] (the 36-byte header of everything that is forwarded), [`classic`] (JSON control messages, spoken with every
-//! Receptor node), `extended` (control messages between nodes of this implementation). `work` is not about frames: it is
+//! Receptor node), [`extended`] (control messages between nodes of this implementation). [`work`] is not about frames: it is
 //! the byte stream of an upgraded `control` session.
 
 pub mod classic;
 pub mod data;
+pub mod extended;
+pub mod work;
+
+#[cfg(test)]
+mod vectors;
 
 use core::fmt;
 

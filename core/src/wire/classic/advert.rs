@@ -12,8 +12,8 @@ use crate::wire::{KIND_ADVERT, WireError};
 
 const WHAT: &str = "service advertisement";
 
-/// One service of one node, or its withdrawal.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+/// One service of one node, or its withdrawal. The order of the fields is also that of the extended message.
+#[derive(Clone, PartialEq, Eq, Debug, Default, serde::Serialize, serde::Deserialize)]
 pub struct Advertisement {
     /// The advertising node.
     pub node_id: String,
@@ -88,9 +88,8 @@ impl Advertisement {
             }
             _ if key_is(key, "ConnType") => {
                 if let Some(number) = value.unsigned()? {
-                    self.conn_type = u8::try_from(number).map_err(|_| {
-                        WireError::Malformed("service advertisement: ConnType above 255")
-                    })?;
+                    self.conn_type = u8::try_from(number)
+                        .map_err(|_| WireError::Malformed("service advertisement: ConnType above 255"))?;
                 }
             }
             _ if key_is(key, "Tags") => {
@@ -127,9 +126,7 @@ impl Advertisement {
         out.push_str(",\"ConnType\":");
         write_unsigned(&mut out, u64::from(self.conn_type));
         out.push_str(",\"Tags\":");
-        write_map(&mut out, self.tags.as_ref(), |out, tag| {
-            write_string(out, tag)
-        });
+        write_map(&mut out, self.tags.as_ref(), |out, tag| write_string(out, tag));
         out.push_str(",\"WorkCommands\":");
         match &self.work_commands {
             None => out.push_str("null"),

@@ -11,7 +11,7 @@ pub const EXT_VERSION: u64 = 1;
 /// Value of the `Ext` key of routing updates and advertisements: `{"V":1,"C":3}`, with `"E"` in advertisements.
 ///
 /// Classic nodes ignore the key. They strip it from the routing updates they pass on, but forward advertisements as they are.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Ext {
     /// `V`: newest version of the extended protocol that the origin speaks; at least 1.
     pub version: u64,
@@ -22,6 +22,11 @@ pub struct Ext {
 }
 
 impl Ext {
+    /// Capability bit: every stream service of the node takes native streams besides QUIC.
+    pub const STREAMS: u64 = 1;
+    /// Capability bit: the node's control service grants the upgrade to a work session.
+    pub const WORK_SESSIONS: u64 = 2;
+
     /// What a node with these capabilities says in its routing updates.
     pub const fn new(capabilities: u64) -> Self {
         Self {

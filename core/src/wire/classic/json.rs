@@ -117,10 +117,7 @@ impl<'a> Reader<'a> {
         }
         let start = self.at;
         let token = self.number(EXPECTED)?;
-        token
-            .parse()
-            .map(Some)
-            .map_err(|_| self.error_at(EXPECTED, start))
+        token.parse().map(Some).map_err(|_| self.error_at(EXPECTED, start))
     }
 
     /// Reads a number.
@@ -299,9 +296,7 @@ impl<'a> Reader<'a> {
                 Some(b'\\') => {
                     self.at += 1;
                     match self.peek() {
-                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => {
-                            self.at += 1
-                        }
+                        Some(b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't') => self.at += 1,
                         Some(b'u') if hex4(&self.input[self.at + 1..]).is_some() => self.at += 5,
                         _ => return Err(self.error("an escape sequence")),
                     }
@@ -335,8 +330,7 @@ impl<'a> Reader<'a> {
             self.at += usize::from(matches!(self.peek(), Some(b'+' | b'-')));
             self.digits("a digit")?;
         }
-        core::str::from_utf8(&self.input[start..self.at])
-            .map_err(|_| self.error_at(expected, start))
+        core::str::from_utf8(&self.input[start..self.at]).map_err(|_| self.error_at(expected, start))
     }
 
     fn digits(&mut self, expected: &'static str) -> Result<(), WireError> {
@@ -419,9 +413,9 @@ fn unescape_unicode(raw: &[u8]) -> (char, usize) {
 }
 
 fn hex4(raw: &[u8]) -> Option<u32> {
-    raw.first_chunk::<4>()?.iter().try_fold(0, |value, &b| {
-        Some(value << 4 | char::from(b).to_digit(16)?)
-    })
+    raw.first_chunk::<4>()?
+        .iter()
+        .try_fold(0, |value, &b| Some(value << 4 | char::from(b).to_digit(16)?))
 }
 
 /// Appends text; each byte that is not part of a character becomes U+FFFD.

@@ -30,3 +30,6 @@ fn body<'a>(frame: &'a [u8], kind: u8, what: &'static str) -> Result<&'a [u8], W
         }),
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -59,9 +59,7 @@ impl RoutingUpdate {
                 Ok(())
             }
             _ if key_is(key, "ForwardingNode") => read_text(value, &mut self.forwarding_node),
-            _ if key_is(key, "SuspectedDuplicate") => {
-                read_unsigned(value, &mut self.suspected_duplicate)
-            }
+            _ if key_is(key, "SuspectedDuplicate") => read_unsigned(value, &mut self.suspected_duplicate),
             _ if key_is(key, "Ext") => {
                 self.ext = Ext::read(value)?;
                 Ok(())
@@ -72,8 +70,7 @@ impl RoutingUpdate {
 
     /// The frame, kind byte included.
     pub fn emit(&self) -> Vec<u8> {
-        let mut out =
-            String::with_capacity(192 + self.connections.as_ref().map_or(0, |c| c.len() * 32));
+        let mut out = String::with_capacity(192 + self.connections.as_ref().map_or(0, |c| c.len() * 32));
         out.push(char::from(KIND_ROUTE));
         out.push_str("{\"NodeID\":");
         write_string(&mut out, &self.node_id);
@@ -84,9 +81,7 @@ impl RoutingUpdate {
         out.push_str(",\"UpdateSequence\":");
         write_unsigned(&mut out, self.sequence);
         out.push_str(",\"Connections\":");
-        write_map(&mut out, self.connections.as_ref(), |out, &cost| {
-            write_float(out, cost)
-        });
+        write_map(&mut out, self.connections.as_ref(), |out, &cost| write_float(out, cost));
         out.push_str(",\"ForwardingNode\":");
         write_string(&mut out, &self.forwarding_node);
         out.push_str(",\"SuspectedDuplicate\":");

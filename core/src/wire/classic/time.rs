@@ -32,9 +32,7 @@ impl AdvertTime {
     /// # Errors
     /// Anything else.
     pub fn parse(text: &[u8]) -> Result<Self, WireError> {
-        let nanos = parse(text).ok_or(WireError::Malformed(
-            "service advertisement: time is not RFC 3339",
-        ))?;
+        let nanos = parse(text).ok_or(WireError::Malformed("service advertisement: time is not RFC 3339"))?;
         let nanos = nanos.clamp(
             i128::from(YEAR_0000) * SECOND,
             (i128::from(YEAR_9999_END) + 1) * SECOND - 1,
@@ -67,6 +65,19 @@ impl AdvertTime {
     /// The instant as wall-clock time, held within what that can express.
     pub fn wall(&self) -> Wall {
         Wall::from_nanos(u64::try_from(self.nanos.max(0)).unwrap_or(u64::MAX))
+    }
+}
+
+impl serde::Serialize for AdvertTime {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.text)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for AdvertTime {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        Self::parse(text.as_bytes()).map_err(serde::de::Error::custom)
     }
 }
 
@@ -109,17 +120,10 @@ fn format(nanos: i128) -> String {
     let fraction = nanos.rem_euclid(SECOND);
     let (year, month, day) = civil_from_days(secs.div_euclid(DAY));
     let second_of_day = secs.rem_euclid(DAY);
-    let (hour, minute, second) = (
-        second_of_day / 3600,
-        second_of_day / 60 % 60,
-        second_of_day % 60,
-    );
+    let (hour, minute, second) = (second_of_day / 3600, second_of_day / 60 % 60, second_of_day % 60);
     let mut text = String::with_capacity(30);
     // Writing to a string cannot fail.
-    let _ = write!(
-        text,
-        "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
-    );
+    let _ = write!(text, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}");
     if fraction != 0 {
         let _ = write!(text, ".{fraction:09}");
         text.truncate(text.trim_end_matches('0').len());
@@ -150,8 +154,7 @@ fn parse(text: &[u8]) -> Option<i128> {
     let second = number(&mut rest, 2).filter(|&s| s < 60)?;
     let fraction = fraction(&mut rest);
     let offset = zone(rest)?;
-    let secs =
-        days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset;
+    let secs = days_from_civil(year, month, day) * DAY + hour * 3600 + minute * 60 + second - offset;
     Some(i128::from(secs) * SECOND + i128::from(fraction))
 }
 
@@ -170,8 +173,7 @@ fn zone(mut rest: &[u8]) -> Option<i64> {
     let hours = number(&mut rest, 2).filter(|&h| h <= 24)?;
     literal(&mut rest, b':')?;
     let minutes = number(&mut rest, 2).filter(|&m| m <= 60)?;
-    rest.is_empty()
-        .then_some(sign * (hours * 3600 + minutes * 60))
+    rest.is_empty().then_some(sign * (hours * 3600 + minutes * 60))
 }
 
 /// Nanoseconds; 0 if no fraction stands here. Digits after the ninth are dropped.
@@ -181,12 +183,7 @@ fn fraction(rest: &mut &[u8]) -> i64 {
     }
     let digits = rest[1..].iter().take_while(|b| b.is_ascii_digit()).count();
     let nanos = (0..9).fold(0, |nanos, i| {
-        nanos * 10
-            + if i < digits {
-                i64::from(rest[1 + i] - b'0')
-            } else {
-                0
-            }
+        nanos * 10 + if i < digits { i64::from(rest[1 + i] - b'0') } else { 0 }
     });
     *rest = &rest[1 + digits..];
     nanos
@@ -230,8 +227,7 @@ fn civil_from_days(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468;
     let era = days.div_euclid(146_097);
     let day_of_era = days.rem_euclid(146_097);
-    let year_of_era =
-        (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
     let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
     let shifted_month = (5 * day_of_year + 2) / 153;
     let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
@@ -261,27 +257,15 @@ mod tests {
             nanos("2000-02-29T23:59:59.000000001+05:30"),
             Some(951_848_999 * SECOND + 1)
         );
-        assert_eq!(
-            AdvertTime::default().nanos(),
-            nanos("0001-01-01T00:00:00Z").unwrap()
-        );
-        assert_eq!(
-            nanos("0000-01-01T00:00:00Z"),
-            Some(i128::from(YEAR_0000) * SECOND)
-        );
-        assert_eq!(
-            nanos("9999-12-31T23:59:59Z"),
-            Some(i128::from(YEAR_9999_END) * SECOND)
-        );
+        assert_eq!(AdvertTime::default().nanos(), nanos("0001-01-01T00:00:00Z").unwrap());
+        assert_eq!(nanos("0000-01-01T00:00:00Z"), Some(i128::from(YEAR_0000) * SECOND));
+        assert_eq!(nanos("9999-12-31T23:59:59Z"), Some(i128::from(YEAR_9999_END) * SECOND));
     }
 
     #[test]
     fn go_takes_these_too() {
         assert_eq!(nanos("2024-10-24T6:36:52Z"), nanos("2024-10-24T06:36:52Z"));
-        assert_eq!(
-            nanos("2024-10-24T16:36:52,5Z"),
-            nanos("2024-10-24T16:36:52.5Z")
-        );
+        assert_eq!(nanos("2024-10-24T16:36:52,5Z"), nanos("2024-10-24T16:36:52.5Z"));
         assert_eq!(
             nanos("2024-10-24T16:36:52.1234567899Z"),
             nanos("2024-10-24T16:36:52.123456789Z")
@@ -335,18 +319,12 @@ mod tests {
 
     #[test]
     fn trailing_zeros_are_dropped() {
-        assert_eq!(
-            format_rfc3339(Wall::from_secs(1_729_787_812)),
-            "2024-10-24T16:36:52Z"
-        );
+        assert_eq!(format_rfc3339(Wall::from_secs(1_729_787_812)), "2024-10-24T16:36:52Z");
         assert_eq!(
             format_rfc3339(Wall::from_nanos(1_729_787_812_120_000_000)),
             "2024-10-24T16:36:52.12Z"
         );
-        assert_eq!(
-            format_rfc3339(Wall::from_nanos(1)),
-            "1970-01-01T00:00:00.000000001Z"
-        );
+        assert_eq!(format_rfc3339(Wall::from_nanos(1)), "1970-01-01T00:00:00.000000001Z");
     }
 
     #[test]

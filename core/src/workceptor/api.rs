@@ -1,0 +1,192 @@
+//! What goes into [`Workceptor`](super::Workceptor) and what comes out of it.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use core::time::Duration;
+
+use bytes::Bytes;
+use serde_json::Value;
+
+use super::id::UnitId;
+use super::state::State;
+use super::task::UnitTask;
+
+/// One control session. Chosen by whoever owns the sessions; it has at most one request under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ClientKey(pub u64);
+
+/// One upgraded control session in which another node submits to this one. Chosen by whoever owns the sessions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct SessionKey(pub u64);
+
+/// One stream to another node's `control` service, by which this node submits. Chosen here, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct PeerKey(pub u64);
+
+/// One task, echoed in its one result. Chosen here, never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct TaskKey(pub u64);
+
+/// A `work` command (`control.md` §6). IDs are as given.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WorkRequest {
+    /// Answered by [`WorkReply::SubmitReady`], then, after the stdin, by `Started`, `Submitted` or `Error`.
+    Submit(Box<SubmitRequest>),
+    /// Answered by [`WorkReply::List`].
+    List {
+        /// The only unit wanted, all if `None`.
+        unit: Option<String>,
+    },
+    /// Answered by [`WorkReply::Status`].
+    Status {
+        /// The unit.
+        unit: String,
+    },
+    /// Answered by [`WorkReply::Cancelled`].
+    Cancel {
+        /// The unit.
+        unit: String,
+        /// JWT.
+        signature: Option<String>,
+    },
+    /// Answered by [`WorkReply::Released`].
+    Release {
+        /// The unit.
+        unit: String,
+        /// Whether it goes whatever the remote node and the disk say.
+        force: bool,
+        /// JWT.
+        signature: Option<String>,
+    },
+    /// Answered by [`WorkReply::ResultsStart`]; then [`WorkOutput::ResultsData`] and one [`WorkOutput::ResultsEnd`] follow.
+    Results {
+        /// The unit.
+        unit: String,
+        /// First byte wanted; a negative one asks for an empty stream.
+        start: i64,
+        /// JWT.
+        signature: Option<String>,
+    },
+}
+
+/// `work submit` (`control.md` §6.1). Empty texts of optional members are `None`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct SubmitRequest {
+    /// Target node.
+    pub node: String,
+    /// Work type as registered there.
+    pub work_type: String,
+    /// Name of the tls-client for reaching it.
+    pub tls_client: Option<String>,
+    /// The remote unit must have started by then.
+    pub ttl: Option<Duration>,
+    /// Whether to sign the request to the remote node.
+    pub sign_work: bool,
+    /// JWT.
+    pub signature: Option<String>,
+    /// The ID the unit shall have (`differences-1.5.5.md` §5).
+    pub work_unit_id: Option<String>,
+    /// Parameters of the work type.
+    pub params: BTreeMap<String, String>,
+}
+
+/// The answer to a [`WorkRequest`].
+#[derive(Clone, PartialEq, Debug)]
+pub enum WorkReply {
+    /// The unit exists durably; all further input of the client is its stdin, as far as [`WorkOutput::StdinCredit`] goes.
+    SubmitReady {
+        /// Its ID.
+        unit: UnitId,
+    },
+    /// The unit has been started.
+    Started {
+        /// Its ID.
+        unit: UnitId,
+    },
+    /// The unit and its stdin are kept here until the remote node can be reached.
+    Submitted {
+        /// Its ID.
+        unit: UnitId,
+    },
+    /// One unit.
+    Status(Box<UnitView>),
+    /// Units by ID.
+    List(BTreeMap<String, UnitView>),
+    /// The unit is over.
+    Cancelled {
+        /// The ID as given.
+        unit: String,
+        /// The remote node could not be asked yet.
+        pending: bool,
+    },
+    /// The unit is gone.
+    Released {
+        /// The ID as given.
+        unit: String,
+        /// The remote node could not be asked yet.
+        pending: bool,
+    },
+    /// Raw output follows.
+    ResultsStart {
+        /// The ID as given.
+        unit: String,
+    },
+    /// Refused or failed, in the classic words.
+    Error(String),
+}
+
+/// What status answers show of a unit; secrets are not in it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct UnitView {
+    /// State.
+    pub state: State,
+    /// Human text.
+    pub detail: String,
+    /// Bytes of output that can be read here.
+    pub stdout_size: u64,
+    /// Work type, `remote` for the local half of a remote unit.
+    pub work_type: String,
+    /// What the work type adds.
+    pub extra: Value,
+}
+
+/// What the machine wants.
+#[derive(Clone, PartialEq, Debug)]
+pub enum WorkOutput {
+    /// Do this and answer with `handle_done`, exactly once.
+    Task(TaskKey, UnitId, UnitTask),
+    /// To a client.
+    Reply(ClientKey, WorkReply),
+    /// The client may send this many more bytes of stdin.
+    StdinCredit(ClientKey, usize),
+    /// Raw output for a client; answer with `results_drained` as it takes them.
+    ResultsData(ClientKey, Bytes),
+    /// There is no more output for the client; its session ends.
+    ResultsEnd(ClientKey),
+    /// Open a stream to the `control` service of a node; answer with `peer_opened` or `peer_closed`.
+    OpenPeer(PeerKey, String),
+    /// Bytes for a peer's stream; answer with `peer_drained` as it takes them.
+    PeerSend(PeerKey, Bytes),
+    /// Close a peer's stream; nothing more is expected of it.
+    ClosePeer(PeerKey),
+    /// Bytes for a submitter's session; answer with `session_drained` as it takes them.
+    SessionSend(SessionKey, Bytes),
+    /// Close a submitter's session, which broke the protocol; nothing more is expected of it.
+    CloseSession(SessionKey),
+    /// A line for the log.
+    Log(Severity, String),
+}
+
+/// How loud a line is in the log.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Severity {
+    /// The node lost something or cannot do what it was told.
+    Error,
+    /// Somebody should look.
+    Warning,
+    /// Changes an operator follows.
+    Info,
+    /// Everything else.
+    Debug,
+}
