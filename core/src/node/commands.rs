@@ -9,12 +9,18 @@ use bytes::BytesMut;
 use super::Node;
 use super::conn::{Conn, Owner};
 use super::io::{Command, Output, Reply};
-use crate::control::{Hop, PingReply};
+use crate::control::PingReply;
 use crate::error::CallerError;
 use crate::id::{CommandId, NodeId, PipeId, PortId, ServiceName};
-use crate::netceptor::ProbeToken;
-use crate::time::Now;
+use crate::netceptor::{ProbeToken, TraceHop};
+use crate::time::{Duration, Now};
 use crate::wire::data::HEADER_LEN;
+
+/// Advertised type of datagram services (`wire.md` §9).
+const CONN_TYPE_DATAGRAM: u8 = 0;
+
+/// Advertised type of stream services without a TLS config of the user's.
+pub(super) const CONN_TYPE_STREAM: u8 = 1;
 
 /// Who waits for a ping or traceroute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -27,10 +33,10 @@ impl Node {
     pub(super) fn command(&mut self, now: Now, id: CommandId, command: Command) -> Result<(), CallerError> {
         let reply = match command {
             Command::Status => Reply::Json(super::status::to_json(&self.status(now))),
-            Command::Ping { target } => match self.start_ping(now, Asker::Command(id), &target) {
-                Ok(()) => return Ok(()),
-                Err(error) => Reply::Error(error),
-            },
+            Command::Ping { target } => {
+                self.start_ping(now, Asker::Command(id), &target);
+                return Ok(());
+            }
             Command::Traceroute { target } => {
                 self.start_traceroute(now, Asker::Command(id), &target);
                 return Ok(());
@@ -47,8 +53,7 @@ impl Node {
             }
             Command::ClosePort { port } => match self.ports.remove(&port) {
                 Some(service) => {
-                    self.port_ids.remove(&service);
-                    self.router.close_port(now, service);
+                    self.router.close_service(now, service);
                     Reply::Done
                 }
                 None => Reply::Error("unknown port".into()),
@@ -58,12 +63,10 @@ impl Node {
         Ok(())
     }
 
-    /// Begins a ping; an error is final and there will be no answer.
-    pub(super) fn start_ping(&mut self, now: Now, asker: Asker, target: &str) -> Result<(), String> {
+    /// Begins a ping; the answer always comes.
+    pub(super) fn start_ping(&mut self, now: Now, asker: Asker, target: &str) {
         let token = self.new_probe(asker);
-        self.router.ping(now, token, target).inspect_err(|_| {
-            self.askers.remove(&token);
-        })
+        self.router.ping(now, token, target);
     }
 
     /// Begins a traceroute; the answer always comes.
@@ -84,7 +87,9 @@ impl Node {
             Some(Asker::Session(key)) => self.reply_to_session(key, crate::control::Reply::Ping(result)),
             Some(Asker::Command(id)) => {
                 let reply = match result {
-                    PingReply::Success { from, time } => Reply::Pong { from: NodeId::new(&from), time },
+                    PingReply::Success { from, nanos } => {
+                        Reply::Pong { from: NodeId::new(&from), time: Duration::from_nanos(nanos.unsigned_abs()) }
+                    }
                     PingReply::Failure(error) => Reply::Error(error),
                 };
                 self.outputs.push_back(Output::Reply(id, reply));
@@ -93,13 +98,13 @@ impl Node {
         }
     }
 
-    pub(super) fn traceroute_done(&mut self, token: ProbeToken, hops: Vec<Hop>) {
+    pub(super) fn traceroute_done(&mut self, token: ProbeToken, hops: Vec<TraceHop>) {
         match self.askers.remove(&token) {
-            Some(Asker::Session(key)) => self.reply_to_session(key, crate::control::Reply::Traceroute(hops)),
-            Some(Asker::Command(id)) => {
-                let json = crate::control::traceroute_json(&hops);
-                self.outputs.push_back(Output::Reply(id, Reply::Json(json)));
+            Some(Asker::Session(key)) => {
+                let hops = hops.into_iter().map(super::mesh::hop).collect();
+                self.reply_to_session(key, crate::control::Reply::Traceroute(hops));
             }
+            Some(Asker::Command(id)) => self.outputs.push_back(Output::Reply(id, Reply::Trace(hops))),
             None => {}
         }
     }
@@ -121,39 +126,15 @@ impl Node {
         }))
     }
 
-    /// A free service name: the one asked for, or a random one.
-    pub(super) fn free_service(&mut self, name: &str) -> Result<ServiceName, String> {
-        let wanted = ServiceName::new(name)?;
-        let taken = |node: &Self, name: ServiceName| {
-            name.is_reserved() || node.router.is_port(name) || node.streams.is_listening(name)
-        };
-        if !wanted.is_empty() {
-            return if taken(self, wanted) {
-                Err(alloc::format!("service {wanted} is already listening"))
-            } else {
-                Ok(wanted)
-            };
-        }
-        loop {
-            let name = ServiceName::from_wire(self.rng.name8());
-            if !taken(self, name) {
-                return Ok(name);
-            }
-        }
-    }
-
     fn listen(
         &mut self,
         now: Now,
         service: &str,
         advertise: Option<Vec<(String, String)>>,
     ) -> Result<Option<ServiceName>, String> {
-        let service = self.free_service(service)?;
-        self.streams.listen(service).map_err(|error| error.to_string())?;
+        let service = self.listen_stream(service)?;
         self.app_listeners.insert(service);
-        if let Some(tags) = advertise {
-            self.router.advertise(now, service, super::mesh::CONN_TYPE_STREAM, tags.into_iter().collect(), None);
-        }
+        self.advertise(now, service, CONN_TYPE_STREAM, advertise);
         Ok(Some(service))
     }
 
@@ -162,7 +143,7 @@ impl Node {
             return Err(alloc::format!("service {service} is not listening"));
         }
         self.streams.unlisten(now.mono, service);
-        self.router.withdraw(now, service);
+        self.router.close_service(now, service);
         Ok(())
     }
 
@@ -176,15 +157,18 @@ impl Node {
         if self.ports.contains_key(&port) {
             return Err(alloc::format!("port {} is in use", port.0));
         }
-        let service = self.free_service(service)?;
-        self.router.open_port(service)?;
+        let service = self.router.open_port(service, port)?;
         self.ports.insert(port, service);
-        self.port_ids.insert(service, port);
-        if let Some(tags) = advertise {
-            let tags: BTreeMap<String, String> = tags.into_iter().collect();
-            self.router.advertise(now, service, super::mesh::CONN_TYPE_DATAGRAM, tags, None);
-        }
+        self.advertise(now, service, CONN_TYPE_DATAGRAM, advertise);
         Ok(Some(service))
+    }
+
+    fn advertise(&mut self, now: Now, service: ServiceName, conn_type: u8, tags: Option<Vec<(String, String)>>) {
+        if let Some(tags) = tags {
+            let tags: BTreeMap<String, String> = tags.into_iter().collect();
+            let tags = Some(tags).filter(|tags| !tags.is_empty());
+            self.router.advertise(now, &service.to_string(), conn_type, tags, None);
+        }
     }
 
     fn send_from_port(
@@ -198,14 +182,10 @@ impl Node {
     ) -> Result<(), String> {
         let from = *self.ports.get(&port).ok_or("unknown port")?;
         let to_service = ServiceName::new(service)?;
-        let to = self.router.resolve(node).ok_or("no route to node")?;
-        let limit = crate::wire::data::MAX_PAYLOAD;
-        if data.len() > limit {
-            return Err(alloc::format!("datagram of {} bytes exceeds {limit}", data.len()));
-        }
+        let to = self.router.resolve(node);
         let mut frame = BytesMut::zeroed(HEADER_LEN);
         frame.extend_from_slice(data);
-        self.send_data(now, to, to_service, from, hops.min(crate::wire::data::MAX_HOPS), frame)
+        self.send_data(now, from, to, to_service, hops, frame)
             .map(drop)
             .map_err(|error| error.to_string())
     }

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::Node;
 use super::io::{Output, PipeOutput};
 use crate::id::{CommandId, PipeId};
-use crate::stream::StreamId;
+use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
 
 /// One byte connection.
@@ -60,15 +60,15 @@ impl Node {
         }
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_at_eof()),
-            Conn::Stream(id) => self.streams.is_at_eof(id),
+            Conn::Stream(id) => self.streams.stream(id).is_none_or(Stream::is_finished),
         }
     }
 
-    /// Bytes that [`Node::conn_write`] takes now.
-    pub(super) fn conn_room(&self, conn: Conn) -> usize {
+    /// Bytes that [`Node::conn_write`] takes now. The connection is touched when there is room again.
+    pub(super) fn conn_room(&mut self, conn: Conn) -> usize {
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).map_or(0, |pipe| pipe.room()),
-            Conn::Stream(id) => self.streams.write_room(id),
+            Conn::Stream(id) => self.streams.await_write_space(id),
         }
     }
 
@@ -81,19 +81,22 @@ impl Node {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Data(data)));
                 }
             }
-            Conn::Stream(id) => self.streams.write(now.mono, id, data),
+            Conn::Stream(id) => {
+                // There was room; an error means that the stream has ended, which its owner hears as an event.
+                let _ = self.streams.write(now.mono, id, data);
+            }
         }
     }
 
     /// No more bytes from our side; the other direction goes on.
-    pub(super) fn conn_finish(&mut self, now: Now, conn: Conn) {
+    pub(super) fn conn_finish(&mut self, conn: Conn) {
         match conn {
             Conn::Pipe(id) => {
                 if self.pipes.get_mut(&id).is_some_and(|pipe| pipe.finish()) {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Eof));
                 }
             }
-            Conn::Stream(id) => self.streams.finish(now.mono, id),
+            Conn::Stream(id) => self.streams.finish(id),
         }
     }
 
@@ -103,7 +106,7 @@ impl Node {
         self.stash.remove(&conn);
         match conn {
             Conn::Pipe(id) => {
-                self.conn_finish(now, conn);
+                self.conn_finish(conn);
                 self.close_drained_pipe(id, true);
             }
             Conn::Stream(id) => self.streams.release(now.mono, id),
@@ -120,7 +123,10 @@ impl Node {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Close));
                 }
             }
-            Conn::Stream(id) => self.streams.reset(now.mono, id, reason),
+            Conn::Stream(id) => {
+                self.streams.reset(now.mono, id, code::RELEASED, reason);
+                self.streams.release(now.mono, id);
+            }
         }
     }
 

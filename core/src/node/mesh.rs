@@ -13,7 +13,6 @@ use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NodeId, ServiceName};
 use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
 use crate::netceptor::{Class, DataVerdict, Owner, RouterOutput, Severity, TraceHop};
-use crate::stream;
 use crate::time::Now;
 use crate::wire::classic::{self, RoutingUpdate};
 use crate::wire::data::{HEADER_LEN, Header};
@@ -87,13 +86,12 @@ impl Node {
             return;
         }
         match kind {
-            Kind::Data => match self.router.classify_data(now, Some(id), &mut frame) {
-                DataVerdict::Forward(link) => self.push_data(link, frame),
-                DataVerdict::Deliver { owner, header } => self.deliver(now, owner, &header, frame),
-                DataVerdict::Answered | DataVerdict::Drop(_) => {}
-            },
+            Kind::Data => {
+                let verdict = self.router.classify_data(now, &mut frame);
+                self.dispose(now, verdict, frame);
+            }
             Kind::Advert => self.router.on_advert(now, id, &frame),
-            Kind::Extended(_) => self.router.on_extended(now, id, &frame),
+            Kind::Extended => self.router.on_extended(now, id, &frame),
             Kind::Unknown(kind) => {
                 self.log(Level::Debug, alloc::format!("message of unknown kind {kind} ignored"));
             }
@@ -213,21 +211,35 @@ impl Node {
         self.push(id, Priority::Data, frame);
     }
 
-    /// A data message for a service of this node.
-    fn deliver(&mut self, now: Now, owner: Owner, header: &Header, frame: BytesMut) {
-        let payload = frame.freeze().slice(HEADER_LEN..);
-        self.deliver_payload(now, owner, header, payload);
+    /// Does with a data frame what the router said.
+    fn dispose(&mut self, now: Now, verdict: DataVerdict, frame: BytesMut) {
+        match verdict {
+            DataVerdict::Forward(link) => self.push_data(link, frame),
+            DataVerdict::Port(port, header) => self.deliver(now, Some(Owner::Port(port)), &header, payload(frame)),
+            DataVerdict::Deliver(header) => self.arrive(now, &header, payload(frame)),
+            DataVerdict::Consumed | DataVerdict::Drop(_) => {}
+        }
     }
 
-    fn deliver_payload(&mut self, now: Now, owner: Owner, header: &Header, payload: Bytes) {
+    /// Messages of this node to itself. Returns whether there were any.
+    pub(super) fn deliver_loopback(&mut self, now: Now) -> bool {
+        let mut progress = false;
+        while let Some((verdict, frame)) = self.loopback.pop_front() {
+            progress = true;
+            self.dispose(now, verdict, frame);
+        }
+        progress
+    }
+
+    fn deliver(&mut self, now: Now, owner: Option<Owner>, header: &Header, payload: Bytes) {
         match owner {
-            Owner::Port(port) => {
+            Some(Owner::Port(port)) => {
                 let Some(from) = self.router.name_of(header.from).cloned() else { return };
                 let event = Event::Datagram { port, from, from_service: header.from_service, data: payload };
                 self.outputs.push_back(Output::Event(event));
             }
-            Owner::Stream => self.arrive(now, header, payload),
-            Owner::Probe(_) => {}
+            Some(Owner::Stream) | None => self.arrive(now, header, payload),
+            Some(Owner::Probe(_)) => {}
         }
     }
 
@@ -239,7 +251,7 @@ impl Node {
             match output {
                 RouterOutput::Send(link, Class::Control, frame) => self.push(link, Priority::Control, frame),
                 RouterOutput::Send(link, Class::Data, frame) => self.push_data(link, frame),
-                RouterOutput::Local { owner, header, payload } => self.deliver_payload(now, owner, &header, payload),
+                RouterOutput::Local { owner, header, payload } => self.deliver(now, Some(owner), &header, payload),
                 RouterOutput::Unreachable { service, owner, from, to_node, to_service, problem } => {
                     self.unreachable(now, service, owner, from, &to_node, &to_service, problem);
                 }
@@ -265,7 +277,6 @@ impl Node {
                     };
                     self.log(level, text);
                 }
-                other => self.log(Level::Debug, alloc::format!("{other:?}")),
             }
         }
         progress
@@ -297,6 +308,10 @@ impl Node {
     }
 }
 
+fn payload(frame: BytesMut) -> Bytes {
+    frame.freeze().slice(HEADER_LEN..)
+}
+
 fn ping_reply(result: TraceHop) -> PingReply {
     let hop = hop(result);
     match hop.error {
@@ -308,7 +323,7 @@ fn ping_reply(result: TraceHop) -> PingReply {
 /// A traced hop in the control service's terms.
 pub(super) fn hop(hop: TraceHop) -> Hop {
     Hop {
-        from: hop.from.map_or(String::new(), |node| String::from(node.as_str())),
+        from: hop.from,
         nanos: i64::try_from(hop.time.as_nanos()).unwrap_or(i64::MAX),
         error: hop.error,
     }

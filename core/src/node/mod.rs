@@ -36,7 +36,7 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
-use crate::netceptor::{ProbeToken, Router};
+use crate::netceptor::{DataVerdict, ProbeToken, Router};
 use crate::rng::Rng;
 use crate::stream;
 use crate::time::Now;
@@ -60,6 +60,9 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
+
+/// What this code tells its own kind it can do: nothing optional yet.
+const CAPABILITIES: u64 = 0;
 
 /// What a task was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -89,7 +92,7 @@ pub struct Node {
     links: Links,
     router: Router,
     /// Data messages of this node to itself.
-    loopback: VecDeque<BytesMut>,
+    loopback: VecDeque<(DataVerdict, BytesMut)>,
 
     streams: stream::Table,
     /// Destinations whose streams wait for room on a link.
@@ -138,7 +141,7 @@ impl Node {
             next_task: 0,
             backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
             links: Links::new(limits.link_queue_bytes, rng.next_u64()),
-            router: Router::new(config.node_id.clone(), &limits, rng.fork(), now),
+            router: Router::new(config.node_id.clone(), CAPABILITIES, limits.clone(), rng.fork(), now),
             loopback: VecDeque::new(),
             streams: stream::Table::new(table, rng.fork()),
             held_back: BTreeSet::new(),
@@ -242,6 +245,7 @@ impl Node {
     /// Lets the components work on one another's wishes until none is left.
     fn settle(&mut self, now: Now) {
         while self.mesh_outputs(now)
+            | self.deliver_loopback(now)
             | self.stream_events(now)
             | self.work_outputs(now)
             | self.pump_touched(now)

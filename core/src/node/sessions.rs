@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::Node;
 use super::conn::{Conn, Owner};
-use crate::control::{self, ConnectRequest, Origin, PingReply, RawInput, Reply, Request, Session};
+use crate::control::{self, ConnectRequest, Origin, RawInput, Reply, Request, Session};
+use crate::id::NodeId;
 use crate::time::Now;
 use crate::workceptor::{ClientKey, SessionKey};
 
@@ -95,9 +96,10 @@ impl Node {
         let Some(request) = client.session.poll_request() else { return false };
         let reply = match request {
             Request::Status { .. } => Some(Reply::Status(self.status(now).into())),
-            Request::Ping { target } => self.start_ping(now, super::Asker::Session(key), &target).err().map(|error| {
-                Reply::Ping(PingReply::Failure(error))
-            }),
+            Request::Ping { target } => {
+                self.start_ping(now, super::Asker::Session(key), &target);
+                None
+            }
             Request::Traceroute { target } => {
                 self.start_traceroute(now, super::Asker::Session(key), &target);
                 None
@@ -105,7 +107,7 @@ impl Node {
             Request::Connect(request) => self.connect(now, key, &request).err().map(Reply::Error),
             Request::Reload => Some(Reply::Reload(Err(control::ReloadError {
                 text: "reload is not supported yet".into(),
-                code: control::ReloadCode::Other,
+                code: control::ReloadCode::Failed,
             }))),
             Request::Work(request) => match super::work::request(request, client.session.origin()) {
                 Ok(Some(request)) => {
@@ -126,6 +128,14 @@ impl Node {
         true
     }
 
+    /// The node a session comes from; `None` for this one, and if the name is not known.
+    fn session_peer(&self, conn: Conn) -> Option<NodeId> {
+        match conn {
+            Conn::Pipe(_) => None,
+            Conn::Stream(id) => self.stream_peer(id),
+        }
+    }
+
     fn session_answer(&mut self, client: &mut Client, reply: Reply) {
         if let Err(error) = client.session.reply(reply) {
             // Two machines disagree about the state of a session: the session cannot go on, the node can.
@@ -135,7 +145,7 @@ impl Node {
     }
 
     /// The answer to a session's request.
-    pub(super) fn reply_to_session(&mut self, now: Now, key: u64, reply: Reply) {
+    pub(super) fn reply_to_session(&mut self, key: u64, reply: Reply) {
         let Some(mut client) = self.sessions.remove(&key) else { return };
         match &reply {
             Reply::SubmitReady { .. } => client.stage = Stage::Stdin { credit: 0 },
@@ -253,7 +263,7 @@ impl Node {
         match (&client.stage, end) {
             (Stage::Stdin { .. }, RawInput::Failed(error)) => self.work.stdin_failed(now, ClientKey(key), &error),
             (Stage::Stdin { .. }, _) => self.work.stdin_end(now, ClientKey(key)),
-            (&Stage::Bridge(stream), _) => self.conn_finish(now, stream),
+            (&Stage::Bridge(stream), _) => self.conn_finish(stream),
             _ => {}
         }
     }

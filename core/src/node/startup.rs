@@ -5,9 +5,11 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use super::io::{Event, Level, Output, Task, TaskResult};
+use super::commands::CONN_TYPE_STREAM;
 use super::{Node, TaskOwner};
 use crate::error::CallerError;
 use crate::time::{Now, Wall};
+use crate::wire::classic::WorkCommand;
 
 /// Where the start stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -110,7 +112,9 @@ impl Node {
     }
 
     fn open_control_services(&mut self, now: Now) -> Result<(), String> {
-        let work_types = self.work.advertised_types();
+        let types = self.work.advertised_types();
+        let types = types.into_iter().map(|(work_type, secure)| WorkCommand { work_type, secure });
+        let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
         let services: Vec<_> = self.config.control_services.iter().filter_map(|service| service.service).collect();
         for name in services {
             let service = self
@@ -118,7 +122,7 @@ impl Node {
                 .map_err(|error| alloc::format!("error opening Unix socket: {error}"))?;
             self.control_services.insert(service);
             let tags = BTreeMap::from([("type".to_string(), "Control Service".to_string())]);
-            self.router.advertise(now, service, super::mesh::CONN_TYPE_STREAM, tags, work_types.clone());
+            self.router.advertise(now, &name.to_string(), CONN_TYPE_STREAM, Some(tags), work_types.clone());
         }
         Ok(())
     }

@@ -2,58 +2,73 @@
 
 use alloc::string::{String, ToString as _};
 
-use bytes::BytesMut;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
 
 use super::Node;
 use super::conn::{Conn, Owner};
-use super::io::{Event, Output, PipeOutput, Reply};
+use super::io::{Event, Output, Reply};
 use crate::error::CallerError;
-use crate::id::{NameHash, NodeId, PipeId, ServiceName};
-use crate::netceptor::SendError;
+use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
+use crate::netceptor::{self, DataVerdict, Route, SendError};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
-use crate::wire::data::{self, HEADER_LEN, Header};
+use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
 
-/// Streams that leave for other nodes in one go, before inputs are looked at again.
+/// Packets that streams send in one go, before inputs of streams are looked at again.
 const TRANSMIT_MAX: usize = 256;
 
 impl Node {
     /// Starts a stream to a service of a node, from a random service name.
     pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<StreamId, String> {
-        let service = ServiceName::new(service).map_err(String::from)?;
-        let target = self.router.resolve(node).ok_or("no route to node")?;
-        if !self.router.is_reachable(target) {
-            return Err("no route to node".into());
+        let service = ServiceName::new(service)?;
+        if !self.router.reachable(node) {
+            return Err(SendError::NoRoute.as_str().into());
         }
-        let local = loop {
-            let name = ServiceName::from_wire(self.rng.name8());
-            if !self.router.is_port(name) && !self.streams.is_listening(name) {
-                break name;
+        let target = self.router.resolve(node);
+        let local = self.router.open_service("", netceptor::Owner::Stream)?;
+        self.streams.dial(now.mono, target, service, local).map_err(|error| {
+            self.router.close_service(now, local);
+            match error {
+                CallerError::Blocked(_) => alloc::format!("limit of {} streams reached", self.config.limits.streams),
+                other => other.to_string(),
             }
-        };
-        let dialled = self.streams.dial(now.mono, target, service, local).map_err(|error| match error {
-            CallerError::Blocked(_) => alloc::format!("limit of {} streams reached", self.config.limits.streams),
-            other => other.to_string(),
-        })?;
-        Ok(dialled)
+        })
     }
 
-    /// A data message for a service of this node that is no datagram port. `false` if nobody wants it.
-    pub(super) fn arrive(&mut self, now: Now, header: &Header, frame: BytesMut) -> bool {
-        let marked = data::is_marked(&frame);
-        let payload = frame.freeze().slice(HEADER_LEN..);
+    /// Takes streams for a service from now on.
+    pub(super) fn listen_stream(&mut self, service: &str) -> Result<ServiceName, String> {
+        let service = self.router.open_service(service, netceptor::Owner::Stream)?;
+        self.streams.listen(service).map_err(|error| error.to_string())?;
+        Ok(service)
+    }
+
+    /// A data message for a stream service of this node, or for a service nobody has.
+    pub(super) fn arrive(&mut self, now: Now, header: &Header, payload: Bytes) {
         if !stream::is_native(&payload) {
-            // What is not native is QUIC, which is not spoken yet; an empty payload is dropped on stream services.
-            return payload.is_empty() && self.streams.is_listening(header.to_service);
+            // What is not native is QUIC, which is not spoken yet; empty payloads are dropped by stream services.
+            if !(payload.is_empty() && self.streams.is_listening(header.to_service)) {
+                self.router.service_unknown(now, header);
+            }
+            return;
         }
         let arrival = Arrival {
             remote: header.from,
             remote_service: header.from_service,
             local_service: header.to_service,
             payload,
-            marked,
+            marked: header.flags & data::FLAG_CONGESTION != 0,
         };
-        self.streams.handle_packet(now.mono, arrival) != Received::UnknownService
+        if self.streams.handle_packet(now.mono, arrival) == Received::UnknownService {
+            self.router.service_unknown(now, header);
+            if header.from == self.own_hash {
+                // Nobody else tells a stream that was dialled on this very node.
+                let problem = SendError::ServiceUnknown.as_str();
+                let (local, remote) = (header.from_service, header.to_service);
+                self.streams.on_unreachable(now.mono, header.from, remote, local, problem);
+            }
+        }
     }
 
     /// Sends what streams have to send, as far as the first hops take it. Returns whether anything was sent.
@@ -69,7 +84,7 @@ impl Node {
 
     fn transmit(&mut self, now: Now, outgoing: Outgoing) {
         let Outgoing { remote, remote_service, local_service, packet } = outgoing;
-        match self.send_data(now, remote, remote_service, local_service, data::MAX_HOPS, packet) {
+        match self.send_data(now, local_service, remote, remote_service, MAX_HOPS, packet) {
             Ok(Some(link)) if self.links.is_congested(link) => {
                 // Our own streams wait for the link; frames of others cannot.
                 self.streams.block(remote);
@@ -78,18 +93,39 @@ impl Node {
             Ok(_) => {}
             Err(error) => {
                 // A lost route is waited out, but a dial fails at once, as users expect (`wire.md` §21.5).
-                let problem = error.to_string();
                 if error == SendError::NoRoute {
                     self.streams.block(remote);
                     self.unrouted.insert(remote);
                 }
-                self.streams.on_unreachable(now.mono, remote, remote_service, local_service, &problem);
+                self.streams.on_unreachable(now.mono, remote, remote_service, local_service, error.as_str());
             }
         }
     }
 
+    /// Sends a message of a service of this node. `frame` is the payload behind room for a header. Tells the link it went
+    /// to, if it left this node.
+    pub(super) fn send_data(
+        &mut self,
+        now: Now,
+        from_service: ServiceName,
+        to: NameHash,
+        to_service: ServiceName,
+        hops: u8,
+        mut frame: BytesMut,
+    ) -> Result<Option<LinkId>, SendError> {
+        match self.router.send_data(now, from_service, to, to_service, hops, &mut frame)? {
+            DataVerdict::Forward(link) => {
+                self.push_data(link, frame);
+                return Ok(Some(link));
+            }
+            // Not delivered on the spot: the sender may be in the middle of something.
+            verdict => self.loopback.push_back((verdict, frame)),
+        }
+        Ok(None)
+    }
+
     /// A link has room again: what was held back for it goes on.
-    pub(super) fn release_held_back(&mut self, link: crate::id::LinkId) -> bool {
+    pub(super) fn release_held_back(&mut self, link: LinkId) -> bool {
         if self.links.is_congested(link) {
             return false;
         }
@@ -106,8 +142,8 @@ impl Node {
 
     /// Routes have changed: streams to nodes that can be reached again try at once.
     pub(super) fn retry_unrouted(&mut self, now: Now) {
-        let back: alloc::vec::Vec<NameHash> =
-            self.unrouted.iter().copied().filter(|&node| self.router.is_reachable(node)).collect();
+        let is_back = |&node: &NameHash| self.router.route(node) != Route::None;
+        let back: Vec<NameHash> = self.unrouted.iter().copied().filter(is_back).collect();
         for node in back {
             self.unrouted.remove(&node);
             self.streams.kick(now.mono, node);
@@ -126,6 +162,9 @@ impl Node {
                     }
                 }
                 TableEvent::Stream(id, event) => self.stream_event(now, id, event),
+                TableEvent::Forgotten { local_service, is_dialled: true, .. } => {
+                    self.router.close_service(now, local_service);
+                }
                 TableEvent::Forgotten { .. } => {}
             }
         }
@@ -208,7 +247,7 @@ impl Node {
             self.conn_write(now, to, data);
         }
         if self.conn_is_at_eof(from) {
-            self.conn_finish(now, to);
+            self.conn_finish(to);
             if self.conn_is_at_eof(to) {
                 self.conn_release(now, from);
                 self.conn_release(now, to);
@@ -219,35 +258,6 @@ impl Node {
     /// Asks for the node behind a stream, if its name is known.
     pub(super) fn stream_peer(&self, id: StreamId) -> Option<NodeId> {
         self.router.name_of(self.streams.remote(id)?).cloned()
-    }
-
-    /// Writes a header in front of a payload that has room for it, and sends the frame. Tells the link it went to, if it
-    /// left this node.
-    pub(super) fn send_data(
-        &mut self,
-        now: Now,
-        to: NameHash,
-        to_service: ServiceName,
-        from_service: ServiceName,
-        hops: u8,
-        mut frame: BytesMut,
-    ) -> Result<Option<crate::id::LinkId>, SendError> {
-        let header = Header {
-            hops,
-            flags: 0,
-            from: self.own_hash,
-            to,
-            from_service,
-            to_service,
-        };
-        frame[..HEADER_LEN].copy_from_slice(&header.to_bytes());
-        let link = self.router.route_own(&mut frame)?;
-        match link {
-            Some(link) => self.push_data(link, frame),
-            None => self.loopback.push_back(frame),
-        }
-        let _ = now;
-        Ok(link)
     }
 }
 

@@ -77,7 +77,7 @@ fn reply(reply: WorkReply) -> Reply {
 
 fn status(view: UnitView) -> UnitStatus {
     UnitStatus {
-        state: view.state.number(),
+        state: u8::try_from(view.state.number()).unwrap_or(u8::MAX),
         detail: view.detail,
         stdout_size: view.stdout_size,
         work_type: view.work_type,
@@ -157,7 +157,7 @@ impl Node {
         let mut drained = 0;
         while let Some(peer) = self.peers.get_mut(&key) {
             let Some(mut data) = peer.outgoing.pop_front() else { break };
-            let room = self.streams.write_room(stream);
+            let room = self.streams.await_write_space(stream);
             if data.len() > room {
                 peer.outgoing.push_front(data.split_off(room));
             }

@@ -321,7 +321,8 @@ impl World {
             Happening::Connect { node, task, address } if alive(self, node) => self.connect(node, task, &address),
             Happening::Task { node, task, result } if alive(self, node) => self.input(node, Input::Done(task, result)),
             Happening::Runner { node, unit, event } => self.runner_event(node, life, unit, event),
-            Happening::Timeout { node } if alive(self, node) => {
+            // A timer that was armed anew is void.
+            Happening::Timeout { node } if alive(self, node) && self.hosts[node].timer == Some(self.now) => {
                 self.hosts[node].timer = None;
                 self.trace.note(self.now, node, "timeout", 0);
                 self.input(node, Input::Timeout);

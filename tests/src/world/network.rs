@@ -125,7 +125,7 @@ impl Network {
     pub(super) fn between(&self, a: NodeIndex, b: NodeIndex) -> Vec<(NodeIndex, LinkId, NodeIndex, LinkId)> {
         self.ends
             .iter()
-            .filter(|(&(node, _), end)| node == a && end.peer == b)
+            .filter(|((node, _), end)| *node == a && end.peer == b)
             .map(|(&(node, link), end)| (node, link, end.peer, end.peer_link))
             .collect()
     }

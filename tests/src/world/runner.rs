@@ -7,7 +7,7 @@ use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, TaskResult};
 use receptor_core::time::{Duration, Instant};
 use receptor_core::workceptor::{
-    Change, ExitStatus, ProcessIdentity, RunnerEvent, UnitId, UnitTask, UnitTaskResult,
+    Change, ExitStatus, ProcessIdentity, RunnerEvent, UnitId, UnitTaskResult,
 };
 
 use super::disk::checksum;
@@ -98,7 +98,7 @@ impl World {
         if host.disk.unit(&unit).is_none() {
             return; // Released under it.
         }
-        let record_is_fresh = host.disk.unit(&unit).and_then(|d| d.record.as_ref()).is_some_and(|r| !r.has_runner());
+        let record_is_fresh = host.disk.unit(&unit).and_then(|d| d.record.as_ref()).is_some_and(|r| r.extra.command().is_some_and(|c| c.boot_id.is_empty()));
         if record_is_fresh {
             let up = Change::RunnerUp { identity: runner.identity.clone() };
             if !host.runner_update(&unit, up, false) {

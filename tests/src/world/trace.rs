@@ -9,12 +9,14 @@ pub struct Trace {
     hasher: HighwayHasher,
     /// Lines noted so far.
     pub lines: u64,
+    /// Frames delivered so far.
+    pub frames: u64,
     last: std::collections::VecDeque<String>,
 }
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hasher: HighwayHasher::new(Key([0; 4])), lines: 0, last: Default::default() }
+        Self { hasher: HighwayHasher::new(Key([0; 4])), lines: 0, frames: 0, last: Default::default() }
     }
 }
 
@@ -25,6 +27,7 @@ impl Trace {
         let line = format!("{at:?} {node} {what} {size}\n");
         self.hasher.append(line.as_bytes());
         self.lines += 1;
+        self.frames += u64::from(what == "frame");
         if self.last.len() == Self::KEPT {
             self.last.pop_front();
         }
