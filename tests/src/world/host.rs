@@ -233,8 +233,9 @@ impl World {
             Output::Link(link, LinkOutput::Close) => {
                 self.pull(index, link);
                 self.cut(index, link, "closed by peer");
-                self.hosts[index].links.remove(&link);
-                self.tell_node(index, Input::Link(link, LinkInput::Down { reason: "closed".into() }));
+                if self.hosts[index].links.remove(&link).is_some() {
+                    self.tell_node(index, Input::Link(link, LinkInput::Down { reason: "closed".into() }));
+                }
             }
             Output::Pipe(id, output) => self.carry_out_pipe(index, id, output),
             Output::Task(task, what) => self.carry_out_task(index, task, what),

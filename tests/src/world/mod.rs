@@ -307,7 +307,8 @@ impl World {
                 self.trace.note(self.now, to, "frame", frame.len());
                 self.input(to, Input::Link(link, receptor_core::node::io::LinkInput::Frame(frame)));
             }
-            Happening::LinkDown { to, link, reason } if alive(self, to) => {
+            // Once per link: its own end may have closed it meanwhile.
+            Happening::LinkDown { to, link, reason } if alive(self, to) && self.hosts[to].links.contains_key(&link) => {
                 self.trace.note(self.now, to, reason, 0);
                 self.hosts[to].links.remove(&link);
                 let reason = reason.to_owned();
