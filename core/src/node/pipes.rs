@@ -18,6 +18,10 @@ pub(super) struct Pipe {
     undrained: usize,
     /// We have said that no more comes.
     finished: bool,
+    /// Nobody on our side reads or writes any more.
+    released: bool,
+    /// The adapter was told to close.
+    closed: bool,
 }
 
 /// What became of bytes from the local side.
@@ -55,12 +59,6 @@ impl Pipe {
         Some(data)
     }
 
-    /// Puts bytes back that the consumer could not take.
-    pub(super) fn unread(&mut self, data: Bytes) {
-        self.incoming_bytes += data.len();
-        self.incoming.push_front(data);
-    }
-
     /// Whether everything was read and nothing will come.
     pub(super) fn is_at_eof(&self) -> bool {
         self.eof && self.incoming.is_empty()
@@ -73,6 +71,12 @@ impl Pipe {
 
     pub(super) fn on_sent(&mut self, bytes: usize) {
         self.undrained += bytes;
+    }
+
+    /// Notes a release, and says once when the pipe may be closed: released, and everything sent was drained.
+    pub(super) fn may_close(&mut self, released: bool) -> bool {
+        self.released |= released;
+        self.released && self.undrained == 0 && !core::mem::replace(&mut self.closed, true)
     }
 
     /// Marks our direction as ended; `false` if it was already.
@@ -103,9 +107,6 @@ mod tests {
         pipe.on_data(Bytes::from_static(b"last"));
         pipe.on_eof();
         assert!(!pipe.is_at_eof());
-        let data = pipe.read().unwrap();
-        pipe.unread(data);
-        assert!(!pipe.is_at_eof());
         pipe.read();
         assert!(pipe.is_at_eof());
     }
@@ -120,5 +121,15 @@ mod tests {
         assert!(pipe.finish());
         assert_eq!(pipe.room(), 0);
         assert!(!pipe.finish());
+    }
+
+    #[test]
+    fn a_released_pipe_is_closed_once_and_after_the_last_byte() {
+        let mut pipe = Pipe::default();
+        pipe.on_sent(5);
+        assert!(!pipe.may_close(true));
+        pipe.on_drained(5);
+        assert!(pipe.may_close(false));
+        assert!(!pipe.may_close(true));
     }
 }

@@ -33,3 +33,5 @@ pub use record::{Change, ChangeKind, Record, Refused};
 pub use split::{SplitError, split_words};
 pub use state::State;
 pub use task::{RunnerEvent, StoredUnit, UnitError, UnitTask, UnitTaskResult};
+pub mod stub;
+pub use stub::Workceptor;
