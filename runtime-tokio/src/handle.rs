@@ -284,12 +284,17 @@ impl Mesh {
         }
     }
 
-    /// Pings every hop on the way to a node; the classic JSON document.
-    pub async fn traceroute(&self, node: &str) -> Result<String, MeshError> {
-        self.json(Command::Traceroute {
-            target: node.to_owned(),
-        })
-        .await
+    /// Pings every hop on the way to a node, the own node first.
+    pub async fn traceroute(&self, node: &str) -> Result<Vec<TraceHop>, MeshError> {
+        match self
+            .command(Command::Traceroute {
+                target: node.to_owned(),
+            })
+            .await?
+        {
+            Reply::Trace(hops) => Ok(hops),
+            other => Err(unexpected(&other)),
+        }
     }
 
     /// The whole status as the classic JSON document.
