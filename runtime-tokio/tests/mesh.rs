@@ -51,8 +51,10 @@ fn peer(port: u16) -> BackendKind {
 }
 
 async fn until_reachable(mesh: &Mesh, node: &str) {
+    // A ping that is lost while routes still change would be answered after ten seconds.
+    let patience = Duration::from_millis(200);
     let reached = async {
-        while mesh.ping(node).await.is_err() {
+        while !matches!(tokio::time::timeout(patience, mesh.ping(node)).await, Ok(Ok(_))) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
