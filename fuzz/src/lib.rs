@@ -1,5 +1,8 @@
 //! Fuzz targets: functions that take any bytes and panic when a property of the core does not hold.
 //!
+//! `cargo +nightly fuzz run work -- -dict=fuzz/dict/wire.dict` looks for new inputs from the top folder; in this folder,
+//! `cargo test --no-default-features` replays the committed corpus and all golden vectors with the stable compiler.
+//!
 //! A new target is a function here, an entry in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` in `Cargo.toml` and a
 //! folder in `corpus/`. `tests/replay.rs` checks that none of them is forgotten.
 #![forbid(unsafe_code)]
