@@ -1,1 +1,2 @@
 //! Simulator, conformance suite, real-peer and real-client tests.
+pub mod live;

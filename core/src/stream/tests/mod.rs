@@ -1,0 +1,5 @@
+//! Two streams against each other, under virtual time.
+
+mod machine;
+mod net;
+mod recovery;

@@ -1,0 +1,35 @@
+//! Live tests: real `receptor` processes on loopback, driven through their sockets and by their real peers and clients.
+//!
+//! A [`Scratch`] is one test's directory, and the owner of every process started below it. A [`Node`] is one daemon, built
+//! from configuration entities, that can be killed and started again. [`Control`] is a plain client of the control socket,
+//! [`RawPeer`] a neighbour that says whatever a test wants. Nothing waits blindly: [`until`] polls with a limit.
+//!
+//! | variable | effect |
+//! |---|---|
+//! | `RECEPTOR_TEST_BINARY` | the daemon to test, instead of the one that cargo builds here |
+//! | `RECEPTOR_REQUIRE_PEERS` | `1`: a real peer or client that cannot be had fails the test instead of skipping it |
+
+mod binary;
+mod control;
+mod node;
+mod peers;
+mod port;
+mod raw_peer;
+mod scratch;
+mod wait;
+
+pub use binary::receptor;
+pub use control::{Control, Submitted, UNIT_LIMIT};
+pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes};
+pub use peers::{go_node, python_client, script};
+pub use port::free_port;
+pub use raw_peer::{Hello, RawPeer};
+pub use scratch::{Process, Scratch};
+pub use wait::{holds_for, until};
+
+use std::io::Write as _;
+
+/// Says on the terminal, past the capture of the test harness, that a test could not be run here.
+pub fn skipped(why: &str) {
+    let _ = writeln!(std::io::stderr(), "SKIPPED: {why}");
+}
