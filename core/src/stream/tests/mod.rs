@@ -3,3 +3,4 @@
 mod machine;
 mod net;
 mod recovery;
+mod table;
