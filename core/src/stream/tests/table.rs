@@ -398,9 +398,8 @@ fn a_hundred_streams_through_loss() {
             nodes.tables[1].finish(id);
             accepted.push((id, Vec::new()));
         }
-        for at in 0..accepted.len() {
-            let bytes = nodes.read(1, accepted[at].0);
-            accepted[at].1.extend_from_slice(&bytes);
+        for (id, bytes) in &mut accepted {
+            bytes.extend_from_slice(&nodes.read(1, *id));
         }
     }
     assert_eq!(accepted.len(), 100);
