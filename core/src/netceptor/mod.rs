@@ -27,7 +27,6 @@ mod seen;
 mod services;
 mod views;
 
-
 pub use dispatch::{DataVerdict, DropReason, SendError};
 pub use forward::Route;
 pub use ports::Owner;
