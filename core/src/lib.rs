@@ -11,6 +11,7 @@ pub mod deadline;
 pub mod error;
 pub mod id;
 pub mod link;
+pub mod netceptor;
 pub mod node;
 pub mod rng;
 pub mod stream;

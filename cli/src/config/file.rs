@@ -141,10 +141,10 @@ fn parameters(draft: &mut Draft, node: &Node) -> Result<(), Fault> {
                 let text = format!("could not get barevalue for command {name}: command does not allow bare values");
                 Fault::new(node.line, text)
             };
-            parameter(draft, entity.bare().ok_or_else(wrong)?.name, node)
+            parameter(draft, entity.bare().ok_or_else(wrong)?.name, node.line, node)
         }
         Yaml::Map(entries) => entries.iter().try_for_each(|(key, value)| match &key.value {
-            Yaml::Text(name) => parameter(draft, name, value),
+            Yaml::Text(name) => parameter(draft, name, key.line, value),
             _ => Err(invalid(entity, key.line)),
         }),
         _ => Err(invalid(entity, node.line)),
@@ -155,7 +155,7 @@ fn invalid(entity: &Entity, line: usize) -> Fault {
     Fault::new(line, format!("invalid config format for {}", entity.name))
 }
 
-fn parameter(draft: &mut Draft, name: &str, node: &Node) -> Result<(), Fault> {
+fn parameter(draft: &mut Draft, name: &str, line: usize, node: &Node) -> Result<(), Fault> {
     let entity = draft.entity;
     let param = entity.param(name).ok_or_else(|| {
         let hint = suggestion(name, entity.params.iter().map(|param| param.name));
@@ -163,11 +163,11 @@ fn parameter(draft: &mut Draft, name: &str, node: &Node) -> Result<(), Fault> {
             "field {name} not defined for command {}: unknown field name {name}{hint}",
             entity.name
         );
-        Fault::new(node.line, text)
+        Fault::new(line, text)
     })?;
     let value = Value::from_yaml(param.kind, node).map_err(|error| {
         Fault::new(
-            node.line,
+            line,
             format!("error setting field {name} in command {}: {error}", entity.name),
         )
     })?;

@@ -9,7 +9,7 @@ use super::scalar;
 /// Nesting of a document, expanded aliases included. Configurations need five levels.
 pub const MAX_DEPTH: usize = 64;
 
-/// Size of a document's tree after aliases were expanded, in bytes: [`NODE_WEIGHT`] per node plus its text.
+/// Size of a document's tree after aliases were expanded, in bytes: 64 per node plus its text.
 pub const MAX_WEIGHT: usize = 64 << 20;
 
 const NODE_WEIGHT: usize = 64;

@@ -119,6 +119,11 @@ fn lines_are_those_of_an_editor() {
 }
 
 #[test]
+fn files_of_other_editors_are_read() {
+    assert_eq!(list("\u{feff}- a\r\n- b\r\n"), [text("a"), text("b")]);
+}
+
+#[test]
 fn self_reference_is_refused() {
     assert_eq!(error("- &a [*a]\n").text, "anchor value contains itself");
 }
