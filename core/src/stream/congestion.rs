@@ -200,7 +200,9 @@ impl Congestion {
     fn grow(&mut self, now: Instant, bytes: u64, rtt: &Rtt) {
         if self.window < self.threshold {
             self.window += bytes;
-            let allowance = (rtt.min() / 8).clamp(Duration::from_millis(4), Duration::from_millis(16));
+            // RFC 9406 says at least 4 ms, but the queues of a local mesh overflow before that.
+            let least = (rtt.min() * 2).clamp(Duration::from_millis(1), Duration::from_millis(4));
+            let allowance = (rtt.min() / 8).clamp(least, Duration::from_millis(16));
             if self.round.samples >= HYSTART_SAMPLES && self.round.min_rtt >= rtt.min() + allowance {
                 self.threshold = self.window;
             }

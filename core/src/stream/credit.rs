@@ -1,8 +1,13 @@
 //! Receive credit: the only place that knows windows.
 //!
 //! Credit is an absolute offset, so a lost or repeated announcement does no harm. The window starts small and doubles
-//! while it is what holds the sender back and the application keeps up: an application that does not read never makes it
-//! grow.
+//! while the application takes half of it within two round trips: it follows the product of bandwidth and delay, and an
+//! application that does not read never makes it grow.
+
+use crate::time::{Duration, Instant};
+
+/// Round trips shorter than this count as this long: through busy relays the idle round trip says little.
+const RTT_FLOOR: Duration = Duration::from_millis(5);
 
 /// The window of one stream's receiving direction.
 #[derive(Clone, Debug)]
@@ -13,6 +18,9 @@ pub(super) struct Credit {
     announced: u64,
     /// Bytes the application has read.
     consumed: u64,
+    /// When the present measurement began, and at which offset.
+    since: Instant,
+    from: u64,
 }
 
 impl Credit {
@@ -22,6 +30,8 @@ impl Credit {
             max,
             announced: initial,
             consumed: 0,
+            since: Instant::ZERO,
+            from: 0,
         }
     }
 
@@ -41,14 +51,18 @@ impl Credit {
         self.window
     }
 
-    /// The application has read `count` bytes. `highest` is one past the highest byte seen, `unread` what still waits.
-    pub(super) fn on_read(&mut self, count: u64, highest: u64, unread: u64) {
+    /// The application has read `count` bytes.
+    pub(super) fn on_read(&mut self, now: Instant, count: u64, rtt: Duration) {
         self.consumed += count;
-        let sender_is_held_back = highest + self.window / 4 >= self.announced;
-        if sender_is_held_back && unread <= self.window / 2 {
-            self.window = self.max.min(self.window * 2).max(self.window);
-        }
         debug_assert!(self.consumed <= self.announced);
+        if self.consumed - self.from < self.window / 2 {
+            return;
+        }
+        if now.since(self.since) <= rtt.max(RTT_FLOOR) * 2 {
+            self.window = self.max.min(self.window * 2);
+        }
+        self.since = now;
+        self.from = self.consumed;
     }
 
     /// Whether enough has become free to tell the peer without being asked.
@@ -66,33 +80,40 @@ impl Credit {
 mod tests {
     use super::*;
 
+    const RTT: Duration = Duration::from_millis(10);
+
     #[test]
-    fn grows_only_while_the_sender_is_held_back_and_the_reader_keeps_up() {
-        let mut credit = Credit::new(1000, 8000);
-        credit.on_read(100, 100, 0);
-        assert_eq!(credit.window(), 1000);
-        credit.on_read(100, 1000, 800);
-        assert_eq!(credit.window(), 1000);
-        credit.on_read(800, 1000, 0);
-        assert_eq!(credit.window(), 2000);
-        assert!(credit.is_update_due());
-        assert_eq!(credit.announce(), 3000);
-        assert!(!credit.is_update_due());
-        for _ in 0..10 {
-            let announced = credit.announce();
-            credit.on_read(announced - credit.consumed, announced, 0);
+    fn grows_while_the_application_is_quick_and_up_to_the_limit() {
+        let mut credit = Credit::new(1000, 6000);
+        let mut now = Instant::from_millis(500);
+        credit.on_read(now, 600, RTT);
+        assert_eq!(credit.window(), 1000, "nobody knows how long that took");
+        for expected in [2000, 4000, 6000, 6000] {
+            now = now + RTT;
+            credit.announce();
+            credit.on_read(now, credit.window() / 2, RTT);
+            assert_eq!(credit.window(), expected);
         }
-        assert_eq!(credit.window(), 8000);
+    }
+
+    #[test]
+    fn a_slow_application_does_not_make_it_grow() {
+        let mut credit = Credit::new(1000, 6000);
+        for step in 1..100 {
+            credit.announce();
+            credit.on_read(Instant::from_millis(step * 21), 500, RTT);
+        }
+        assert_eq!(credit.window(), 1000);
     }
 
     #[test]
     fn credit_never_shrinks() {
         let mut credit = Credit::new(1000, 1000);
         assert!(credit.allows(1000) && !credit.allows(1001));
-        credit.on_read(10, 10, 0);
+        credit.on_read(Instant::ZERO, 10, RTT);
         assert_eq!(credit.announce(), 1010);
         assert!(!credit.is_update_due());
-        credit.on_read(300, 1010, 700);
+        credit.on_read(Instant::ZERO, 300, RTT);
         assert!(credit.is_update_due());
         assert!(credit.is_exhausted(1010, 1));
     }

@@ -9,10 +9,11 @@ use super::packet::Ack;
 use super::rtt::Rtt;
 use super::send::SendBuffer;
 
-/// Packets that must be acknowledged behind one before it counts as lost (RFC 9002 §6.1.1). Doubled by each proof of
-/// reordering, up to the limit.
+/// Packets that must be acknowledged behind one before it counts as lost (RFC 9002 §6.1.1).
 const THRESHOLD: u64 = 3;
-const THRESHOLD_MAX: u64 = 48;
+/// Proofs of reordering that make it more patient. Each quadruples the threshold and doubles what is added to the round trip before a
+/// packet is overdue, from an eighth to the whole round trip and more (in the manner of RFC 8985).
+const PATIENCE_MAX: u32 = 4;
 /// Most packets followed at a time; a window of 8 MiB in packets of 1,200 bytes is 7,000.
 pub(super) const MAX_TRACKED: usize = 8192;
 
@@ -46,7 +47,7 @@ pub(super) struct Recovery {
     floor: u64,
     in_flight: u64,
     flying: usize,
-    threshold: u64,
+    patience: u32,
     largest_acked: Option<u64>,
     /// When the next packet becomes overdue.
     loss_time: Option<Instant>,
@@ -74,7 +75,7 @@ impl Recovery {
             floor: 0,
             in_flight: 0,
             flying: 0,
-            threshold: THRESHOLD,
+            patience: 0,
             largest_acked: None,
             loss_time: None,
             last_sent: Instant::ZERO,
@@ -152,6 +153,9 @@ impl Recovery {
                 self.acknowledge(now, number, number == largest, ack, max_ack_delay, rtt, send, &mut news);
             }
         }
+        if news.progress.spurious > 0 {
+            self.patience = PATIENCE_MAX.min(self.patience + 1);
+        }
         self.largest_acked = self.largest_acked.max(Some(largest));
         self.detect_lost(now, rtt, send, &mut news);
         Some(news)
@@ -197,7 +201,6 @@ impl Recovery {
             }
             Fate::Lost => {
                 news.progress.spurious += 1;
-                self.threshold = (self.threshold * 2).min(THRESHOLD_MAX);
             }
         }
         *fate = Fate::Acked;
@@ -217,7 +220,8 @@ impl Recovery {
         let Some(largest) = self.largest_acked else {
             return;
         };
-        let delay = rtt.loss_delay();
+        let delay = rtt.loss_delay(self.patience);
+        let threshold = THRESHOLD << (2 * self.patience);
         for (number, (sent, fate)) in (self.floor..).zip(self.sent.iter_mut()) {
             if number >= largest {
                 break;
@@ -225,7 +229,7 @@ impl Recovery {
             if *fate != Fate::InFlight {
                 continue;
             }
-            if number + self.threshold <= largest || sent.at + delay <= now {
+            if number + threshold <= largest || sent.at + delay <= now {
                 *fate = Fate::Lost;
                 self.in_flight -= u64::from(sent.size);
                 self.flying -= 1;
@@ -321,7 +325,7 @@ mod tests {
             (news.progress.spurious, news.freed, bench.send.next_segment(0)),
             (1, 40, None)
         );
-        assert_eq!(bench.recovery.threshold, 2 * THRESHOLD);
+        assert_eq!(bench.recovery.patience, 1);
         assert_eq!((bench.recovery.floor(), bench.recovery.in_flight()), (4, 60));
     }
 

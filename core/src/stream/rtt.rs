@@ -74,9 +74,11 @@ impl Rtt {
         }
     }
 
-    /// When a packet is overdue although later ones arrived (RFC 9002 §6.1.2).
-    pub(super) fn loss_delay(&self) -> Duration {
-        (self.smoothed().max(self.latest) * 9 / 8).max(GRANULARITY)
+    /// When a packet is overdue although later ones arrived (RFC 9002 §6.1.2): an eighth more than a round trip, doubled
+    /// `patience` times.
+    pub(super) fn loss_delay(&self, patience: u32) -> Duration {
+        let trip = self.smoothed().max(self.latest);
+        (trip + trip * (1 << patience) / 8).max(GRANULARITY)
     }
 
     /// When to probe after silence, before any backoff (RFC 9002 §6.2.1).
@@ -102,7 +104,7 @@ mod tests {
         assert_eq!(rtt.probe_timeout(ms(5)), ms(40 + 80 + 5));
         rtt.update(Instant::ZERO, ms(85), ms(5));
         assert_eq!((rtt.smoothed(), rtt.min()), (ms(45), ms(40)));
-        assert_eq!(rtt.loss_delay(), ms(85) * 9 / 8);
+        assert_eq!(rtt.loss_delay(0), ms(85) * 9 / 8);
     }
 
     #[test]

@@ -195,7 +195,7 @@ impl Stream {
         let is_new = self.recv.insert(segment, self.credit.window()).ok()?;
         if is_new && self.is_released {
             let discarded = self.recv.discard();
-            self.on_consumed(discarded);
+            self.on_consumed(now, discarded);
             if self.sending == Half::Done && !self.recv.has_all() {
                 self.reset(now, code::RELEASED, "nobody reads this stream any more");
                 return Some(());

@@ -224,7 +224,7 @@ impl Stream {
     /// The next bytes in order, as they arrived. Reading gives the peer new credit.
     pub fn read(&mut self, now: Instant) -> Option<Bytes> {
         let chunk = self.recv.read()?;
-        self.on_consumed(chunk.len() as u64);
+        self.on_consumed(now, chunk.len() as u64);
         self.update_receiving(now);
         Some(chunk)
     }
@@ -268,7 +268,7 @@ impl Stream {
         self.is_released = true;
         self.finish();
         let discarded = self.recv.discard();
-        self.on_consumed(discarded);
+        self.on_consumed(now, discarded);
         self.update_receiving(now);
     }
 
@@ -346,10 +346,10 @@ impl Stream {
     }
 
     /// The application took `count` bytes.
-    fn on_consumed(&mut self, count: u64) {
+    fn on_consumed(&mut self, now: Instant, count: u64) {
         let highest = self.recv.highest();
         let was_due = self.credit.is_update_due();
-        self.credit.on_read(count, highest, self.recv.unread());
+        self.credit.on_read(now, count, self.rtt.smoothed());
         if !was_due && self.credit.is_update_due() && !self.recv.knows_end() && self.phase != Phase::Ended {
             if self.credit.is_exhausted(highest, self.max_packet as u64) {
                 self.is_ping_due = true;

@@ -442,6 +442,11 @@ impl Table {
         self.streams.is_empty()
     }
 
+    #[cfg(test)]
+    pub(super) fn answers_waiting(&self) -> usize {
+        self.answers.len()
+    }
+
     fn open(&mut self, now: Instant, key: Key, nonce: u32, flags: u8, packet: &Bytes, marked: bool) -> Received {
         let Some(backlog) = self.listeners.get(&key.local_service) else {
             return Received::UnknownService;

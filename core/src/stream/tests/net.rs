@@ -1,6 +1,6 @@
 //! Two streams and what lies between them, under virtual time.
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -64,6 +64,7 @@ pub(super) struct End {
     /// When the bottleneck towards the other end is free.
     free_at: Instant,
     pub(super) packets: u64,
+    pub(super) sent_bytes: u64,
     pub(super) delivered_bytes: u64,
 }
 
@@ -79,6 +80,7 @@ impl End {
             events: Vec::new(),
             free_at: Instant::ZERO,
             packets: 0,
+            sent_bytes: 0,
             delivered_bytes: 0,
         }
     }
@@ -223,6 +225,7 @@ impl Pair {
         );
         assert_eq!(packet[..HEADROOM], [0; HEADROOM]);
         self.ends[from].packets += 1;
+        self.ends[from].sent_bytes += (packet.len() - HEADROOM) as u64;
         for &byte in packet.iter().skip(HEADROOM).take(64) {
             self.trace = self.trace.wrapping_mul(31).wrapping_add(u64::from(byte));
         }
@@ -282,8 +285,6 @@ impl Pair {
 
 /// Bytes that repeat late enough to notice displacement.
 pub(super) fn pattern(length: usize) -> Bytes {
-    let words: VecDeque<u8> = (0..length as u64)
-        .map(|n| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
-        .collect();
-    Bytes::from(Vec::from(words))
+    let byte = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8;
+    Bytes::from((0..length as u64).map(byte).collect::<Vec<u8>>())
 }

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::net::{Pair, Weather, pattern};
+use super::net::{Bottleneck, Pair, Weather, pattern};
 use crate::stream::{Config, Event};
 use crate::time::{Duration, Instant};
 
@@ -62,7 +62,7 @@ fn a_flipped_bit_in_the_first_bytes_does_no_harm() {
 #[test]
 fn random_loss_of_one_percent_costs_little() {
     let config = Config::default();
-    let clean = transfer(3, config.clone(), Weather::default(), 20_000_000).0;
+    let clean = transfer(3, config.clone(), Weather::default(), 8_000_000).0;
     let lossy = transfer(
         3,
         config,
@@ -74,6 +74,28 @@ fn random_loss_of_one_percent_costs_little() {
     )
     .0;
     assert!(lossy < clean * 2, "{clean:?} without, {lossy:?} with");
+}
+
+#[test]
+fn reordering_alone_does_not_slow_down() {
+    let config = Config::default();
+    let clean = transfer(3, config.clone(), Weather::default(), 8_000_000).0;
+    let jitter = Duration::from_millis(3);
+    let (shuffled, pair) = transfer(
+        3,
+        config,
+        Weather {
+            jitter,
+            ..Weather::default()
+        },
+        20_000_000,
+    );
+    assert!(shuffled < clean * 3, "{clean:?} in order, {shuffled:?} shuffled");
+    assert!(
+        pair.ends[1].delivered_bytes < 26_000_000,
+        "{}",
+        pair.ends[1].delivered_bytes
+    );
 }
 
 #[test]
@@ -113,6 +135,56 @@ fn a_kick_resumes_at_once() {
     assert!(pair.ends[1].delivered_bytes > before + 100_000);
 }
 
+/// A relay's egress: 400 MB/s, 1 MiB of queue, 100 µs of way.
+fn relay(mark_above: u64) -> Weather {
+    let bottleneck = Bottleneck {
+        bytes_per_second: 400_000_000,
+        queue: 1024 * 1024,
+        mark_above,
+    };
+    Weather {
+        delay: Duration::from_micros(100),
+        bottleneck: Some(bottleneck),
+        ..Weather::default()
+    }
+}
+
+#[test]
+fn a_drop_tail_relay_is_filled_and_not_flooded() {
+    let (took, pair) = transfer(1, Config::default(), relay(u64::MAX / 2_000_000_000), 30_000_000);
+    let rate = 30_000_000.0 / took.as_secs_f64();
+    assert!(rate > 250_000_000.0, "{rate} bytes per second");
+    let sent = pair.ends[0].sent_bytes;
+    assert!(sent < 32_000_000, "{sent} bytes were sent");
+}
+
+#[test]
+fn a_marking_relay_is_filled_without_loss() {
+    let (took, pair) = transfer(1, Config::default(), relay(256 * 1024), 30_000_000);
+    let rate = 30_000_000.0 / took.as_secs_f64();
+    assert!(rate > 250_000_000.0, "{rate} bytes per second");
+    let sent = pair.ends[0].sent_bytes;
+    assert!(sent < 31_500_000, "{sent} bytes were sent");
+}
+
+#[test]
+fn a_thin_and_long_path_is_filled() {
+    let bottleneck = Bottleneck {
+        bytes_per_second: 2_000_000,
+        queue: 256 * 1024,
+        mark_above: u64::MAX / 2_000_000_000,
+    };
+    let weather = Weather {
+        delay: Duration::from_millis(40),
+        bottleneck: Some(bottleneck),
+        ..Weather::default()
+    };
+    let (took, pair) = transfer(1, Config::default(), weather, 8_000_000);
+    assert!(took < Duration::from_secs(7), "{took:?}");
+    let sent = pair.ends[0].sent_bytes;
+    assert!(sent < 8_800_000, "{sent} bytes were sent");
+}
+
 #[test]
 fn small_packets_for_thin_links() {
     let config = Config {
@@ -142,7 +214,7 @@ fn equal_seeds_give_equal_traces() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_the_weather(
