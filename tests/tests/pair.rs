@@ -100,3 +100,24 @@ fn an_idle_pair_sends_one_keepalive_each_way_per_ten_seconds() {
     let frames = pair.trace.frames - before;
     assert!((18..=24).contains(&frames), "{frames} frames in 100 s");
 }
+
+#[test]
+fn bytes_written_before_the_local_side_left_still_arrive() {
+    let mut pair = Pair::new(8);
+    pair.ask(Pair::RIGHT, Command::Listen { service: "sink".into(), advertise: None });
+    let near = pair.new_pipe(Pair::LEFT);
+    let dial = Command::Dial { pipe: near, node: "right".into(), service: "sink".into() };
+    assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
+    pair.network.options.rate = Some(1 << 20);
+    let data = vec![7; 200 << 10];
+    pair.write(Pair::LEFT, near, &data);
+    pair.finish(Pair::LEFT, near);
+    pair.close(Pair::LEFT, near);
+    let far = pair.host(Pair::RIGHT).events.iter().find_map(|event| match event {
+        Event::Accepted { pipe, .. } => Some(*pipe),
+        _ => None,
+    });
+    let far = far.expect("an accepted stream");
+    assert!(pair.run_until(Duration::from_secs(10), |p| p.host(Pair::RIGHT).pipe(far).is_some_and(|p| p.eof)));
+    assert!(pair.host(Pair::RIGHT).pipe(far).unwrap().inbox == data);
+}

@@ -40,8 +40,11 @@ impl Node {
         }
         match conn {
             Conn::Pipe(id) => {
-                let data = self.pipes.get_mut(&id)?.read()?;
-                self.outputs.push_back(Output::Pipe(id, PipeOutput::Credit(data.len())));
+                let pipe = self.pipes.get_mut(&id)?;
+                let data = pipe.read()?;
+                if !pipe.is_gone() {
+                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Credit(data.len())));
+                }
                 Some(data)
             }
             Conn::Stream(id) => self.streams.read(now.mono, id),
@@ -76,7 +79,9 @@ impl Node {
     pub(super) fn conn_write(&mut self, now: Now, conn: Conn, data: Bytes) {
         match conn {
             Conn::Pipe(id) => {
-                if let Some(pipe) = self.pipes.get_mut(&id) {
+                if let Some(pipe) = self.pipes.get_mut(&id)
+                    && !pipe.is_gone()
+                {
                     pipe.on_sent(data.len());
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Data(data)));
                 }
@@ -92,7 +97,7 @@ impl Node {
     pub(super) fn conn_finish(&mut self, conn: Conn) {
         match conn {
             Conn::Pipe(id) => {
-                if self.pipes.get_mut(&id).is_some_and(|pipe| pipe.finish()) {
+                if self.pipes.get_mut(&id).is_some_and(|pipe| !pipe.is_gone() && pipe.finish()) {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Eof));
                 }
             }
@@ -108,6 +113,7 @@ impl Node {
             Conn::Pipe(id) => {
                 self.conn_finish(conn);
                 self.close_drained_pipe(id, true);
+                self.forget_gone_pipe(id);
             }
             Conn::Stream(id) => self.streams.release(now.mono, id),
         }
@@ -119,7 +125,10 @@ impl Node {
         self.stash.remove(&conn);
         match conn {
             Conn::Pipe(id) => {
-                if self.pipes.contains_key(&id) {
+                self.forget_gone_pipe(id);
+                if let Some(pipe) = self.pipes.get_mut(&id)
+                    && pipe.abort()
+                {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Close));
                 }
             }
@@ -127,6 +136,20 @@ impl Node {
                 self.streams.reset(now.mono, id, code::RELEASED, reason);
                 self.streams.release(now.mono, id);
             }
+        }
+    }
+
+    /// Whether the other end is gone in both directions; what it sent before may still be read.
+    pub(super) fn conn_is_gone(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
+            Conn::Stream(id) => self.streams.stream(id).is_none(),
+        }
+    }
+
+    fn forget_gone_pipe(&mut self, id: PipeId) {
+        if self.pipes.get(&id).is_some_and(|pipe| pipe.is_gone()) {
+            self.pipes.remove(&id);
         }
     }
 

@@ -259,7 +259,7 @@ impl Node {
                 RouterOutput::TracerouteDone { token, hops } => self.traceroute_done(token, hops),
                 RouterOutput::RoutesChanged => {
                     self.retry_unrouted(now);
-                    self.work.routes_changed(now);
+                    self.retry_awaited(now);
                     self.outputs.push_back(Output::Event(Event::RoutesChanged));
                 }
                 RouterOutput::RaiseEpoch(epoch) => {

@@ -154,7 +154,7 @@ impl Node {
             sessions: BTreeMap::new(),
             next_session: 0,
             control_services: BTreeSet::new(),
-            work: Workceptor::new(config.node_id.clone(), config.work_types.clone(), limits.units, rng.fork()),
+            work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
             next_probe: 0,
@@ -220,7 +220,7 @@ impl Node {
             Input::Pipe(id, input) => self.pipe_input(now, id, input),
             Input::Done(id, result) => self.task_done(now, id, result),
             Input::Runner(unit, event) => {
-                self.work.handle_runner(now, unit, event);
+                self.work.handle_runner(now, &unit, event);
                 Ok(())
             }
             Input::Command(id, command) => self.command(now, id, command),
@@ -286,10 +286,15 @@ impl Node {
             return Ok(());
         }
         if let PipeInput::Closed = input {
-            if self.pipes.remove(&id).is_none() {
-                return Err(CallerError::Unknown("pipe"));
+            // Harmless for a pipe that the node has forgotten, as after a dial that failed.
+            if let Some(pipe) = self.pipes.get_mut(&id) {
+                pipe.on_gone();
+                if self.owners.contains_key(&conn) {
+                    self.touch(conn);
+                } else {
+                    self.pipes.remove(&id);
+                }
             }
-            self.pipe_closed(now, conn);
             return Ok(());
         }
         let pipe = self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?;
@@ -308,15 +313,6 @@ impl Node {
         }
         self.touch(conn);
         Ok(())
-    }
-
-    fn pipe_closed(&mut self, now: Now, conn: Conn) {
-        self.stash.remove(&conn);
-        match self.owners.remove(&conn) {
-            Some(Owner::Session(key)) => self.session_conn_lost(now, key, conn),
-            Some(Owner::Bridge(other)) => self.conn_release(now, other),
-            _ => {}
-        }
     }
 
     fn task(&mut self, owner: TaskOwner, task: Task) {

@@ -22,6 +22,8 @@ pub(super) struct Pipe {
     released: bool,
     /// The adapter was told to close.
     closed: bool,
+    /// The local side is gone: what it sent is still to be read, what is written for it is dropped.
+    gone: bool,
 }
 
 /// What became of bytes from the local side.
@@ -48,6 +50,16 @@ impl Pipe {
         self.eof = true;
     }
 
+    pub(super) fn on_gone(&mut self) {
+        self.eof = true;
+        self.gone = true;
+        self.undrained = 0;
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
     pub(super) fn on_drained(&mut self, bytes: usize) {
         self.undrained = self.undrained.saturating_sub(bytes);
     }
@@ -66,7 +78,13 @@ impl Pipe {
 
     /// How many bytes may be sent to the local side now.
     pub(super) fn room(&self) -> usize {
-        if self.finished { 0 } else { PIPE_WINDOW.saturating_sub(self.undrained) }
+        if self.gone {
+            usize::MAX
+        } else if self.finished {
+            0
+        } else {
+            PIPE_WINDOW.saturating_sub(self.undrained)
+        }
     }
 
     pub(super) fn on_sent(&mut self, bytes: usize) {
@@ -77,6 +95,13 @@ impl Pipe {
     pub(super) fn may_close(&mut self, released: bool) -> bool {
         self.released |= released;
         self.released && self.undrained == 0 && !core::mem::replace(&mut self.closed, true)
+    }
+
+    /// Ends both directions; `false` if the adapter was told already.
+    pub(super) fn abort(&mut self) -> bool {
+        self.finished = true;
+        self.released = true;
+        !core::mem::replace(&mut self.closed, true)
     }
 
     /// Marks our direction as ended; `false` if it was already.

@@ -21,6 +21,8 @@ pub(super) struct Client {
     eof_told: bool,
     /// Input taken from the session that the stage could not pass on yet.
     held: Option<Bytes>,
+    /// The stage was told that no more raw input comes.
+    raw_ended: bool,
     /// Raw output given to the session and not yet known to be transmitted.
     raw_queued: usize,
 }
@@ -54,7 +56,7 @@ impl Node {
             Conn::Stream(_) => Origin::Network,
         };
         let session = Session::new(&self.config.node_id, origin);
-        let client = Client { session, conn, stage: Stage::Lines, eof_told: false, held: None, raw_queued: 0 };
+        let client = Client { session, conn, stage: Stage::Lines, eof_told: false, held: None, raw_ended: false, raw_queued: 0 };
         self.sessions.insert(key, client);
         self.owners.insert(conn, Owner::Session(key));
         self.pump_session(now, key);
@@ -70,7 +72,7 @@ impl Node {
             | self.session_raw_output(now, &mut client)
             | self.session_transmit(now, key, &mut client)
         {}
-        if client.session.wants_close() {
+        if client.session.wants_close() || self.is_pointless(&client) {
             self.end_session(now, key, client);
         } else {
             self.sessions.insert(key, client);
@@ -109,14 +111,15 @@ impl Node {
                 text: "reload is not supported yet".into(),
                 code: control::ReloadCode::Failed,
             }))),
-            Request::Work(request) => match super::work::request(request, client.session.origin()) {
+            Request::Work(request) => match super::work::request(request) {
                 Ok(Some(request)) => {
                     self.work.handle_request(now, ClientKey(key), request);
                     None
                 }
                 Ok(None) => {
                     client.stage = Stage::Work;
-                    self.work.session_opened(now, SessionKey(key), self.session_peer(client.conn));
+                    let from = self.session_peer(client.conn);
+                    self.work.session_opened(now, SessionKey(key), from.as_ref());
                     Some(Reply::Upgraded { version: super::work::UPGRADE_VERSION })
                 }
                 Err(text) => Some(Reply::Error(text)),
@@ -229,8 +232,8 @@ impl Node {
                 // The end needs no room.
                 None => match client.session.poll_raw() {
                     Some(RawInput::Data(data)) => data,
-                    Some(end) => {
-                        self.session_raw_end(now, key, client, end);
+                    Some(RawInput::End | RawInput::Failed(_)) => {
+                        self.session_raw_end(now, key, client);
                         return true;
                     }
                     None => return progress,
@@ -259,11 +262,21 @@ impl Node {
         }
     }
 
-    fn session_raw_end(&mut self, now: Now, key: u64, client: &Client, end: RawInput) {
-        match (&client.stage, end) {
-            (Stage::Stdin { .. }, RawInput::Failed(error)) => self.work.stdin_failed(now, ClientKey(key), &error),
-            (Stage::Stdin { .. }, _) => self.work.stdin_end(now, ClientKey(key)),
-            (&Stage::Bridge(stream), _) => self.conn_finish(stream),
+    /// Whether nobody is left to see what a session still does. Commands and stdin that were sent are carried out.
+    fn is_pointless(&self, client: &Client) -> bool {
+        self.conn_is_gone(client.conn)
+            && match client.stage {
+                Stage::Lines | Stage::Stdin { .. } => false,
+                Stage::Results => true,
+                Stage::Bridge(_) | Stage::Work => client.raw_ended,
+            }
+    }
+
+    fn session_raw_end(&mut self, now: Now, key: u64, client: &mut Client) {
+        client.raw_ended = true;
+        match client.stage {
+            Stage::Stdin { .. } => self.work.stdin_end(now, ClientKey(key)),
+            Stage::Bridge(stream) => self.conn_finish(stream),
             _ => {}
         }
     }

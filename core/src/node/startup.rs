@@ -112,8 +112,7 @@ impl Node {
     }
 
     fn open_control_services(&mut self, now: Now) -> Result<(), String> {
-        let types = self.work.advertised_types();
-        let types = types.into_iter().map(|(work_type, secure)| WorkCommand { work_type, secure });
+        let types = self.work.advertised_types().map(|name| WorkCommand { work_type: name.into(), secure: false });
         let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
         let services: Vec<_> = self.config.control_services.iter().filter_map(|service| service.service).collect();
         for name in services {

@@ -12,8 +12,7 @@ impl Node {
         let own_types: Vec<_> = self
             .work
             .advertised_types()
-            .into_iter()
-            .map(|(work_type, secure)| WorkCommandView { work_type, secure })
+            .map(|name| WorkCommandView { work_type: name.into(), secure: false })
             .collect();
         let advertisements = self.router.adverts(now).into_iter().map(|advert| AdvertisementView {
             node_id: advert.node,

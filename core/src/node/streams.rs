@@ -248,7 +248,7 @@ impl Node {
         }
         if self.conn_is_at_eof(from) {
             self.conn_finish(to);
-            if self.conn_is_at_eof(to) {
+            if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                 self.conn_release(now, from);
                 self.conn_release(now, to);
             }

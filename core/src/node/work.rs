@@ -3,13 +3,14 @@
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use bytes::Bytes;
 
 use super::conn::{Conn, Owner};
 use super::io::{Event, Level, Output, Task};
 use super::{Node, TaskOwner};
-use crate::control::{self, Origin, Reply, UnitStatus, duration};
+use crate::control::{self, Reply, UnitStatus, duration};
 use crate::stream::StreamId;
 use crate::time::{Duration, Now};
 use crate::workceptor::{
@@ -28,7 +29,7 @@ pub(super) struct Peer {
 }
 
 /// A request in the workceptor's terms; `None` is the upgrade.
-pub(super) fn request(request: control::WorkRequest, _origin: Origin) -> Result<Option<WorkRequest>, String> {
+pub(super) fn request(request: control::WorkRequest) -> Result<Option<WorkRequest>, String> {
     Ok(Some(match request {
         control::WorkRequest::Submit(submit) => WorkRequest::Submit(Box::new(submit_request(*submit)?)),
         control::WorkRequest::List { unit } => WorkRequest::List { unit },
@@ -121,6 +122,15 @@ impl Node {
             }
         }
         progress
+    }
+
+    /// Routes have changed: units that wait for a node that can be reached now try at once.
+    pub(super) fn retry_awaited(&mut self, now: Now) {
+        let awaited = self.work.awaited_nodes().filter(|node| self.router.reachable(node));
+        let back: Vec<String> = awaited.map(String::from).collect();
+        for node in back {
+            self.work.route_changed(now, &node);
+        }
     }
 
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
