@@ -28,7 +28,10 @@ struct Bench {
 impl Bench {
     /// A unit that is about to be started.
     fn new(stdin: &[u8]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
+        Self::in_dir(tempfile::tempdir().unwrap(), stdin)
+    }
+
+    fn in_dir(dir: TempDir, stdin: &[u8]) -> Self {
         let store = UnitStore::open(dir.path(), "node").unwrap();
         let bench = Self {
             _dir: dir,
@@ -432,6 +435,67 @@ fn only_the_named_runner_is_attached_to() {
     assert_eq!(finish(connection).1.state, State::Canceled);
     bench.run(UnitTask::Remove);
     assert_eq!(runner::attach(&bench.dir(), &runner).unwrap_err(), UnitError::Missing);
+}
+
+#[test]
+fn a_full_disk_holds_the_command_up_and_nothing_is_lost() {
+    const SMALL_DISK: &str = "RECEPTOR_TEST_SMALL_DISK";
+    // Again in a name space where a small disk can be mounted.
+    let Some(path) = std::env::var_os(SMALL_DISK) else {
+        let disk = tempfile::tempdir().unwrap();
+        let test = std::env::current_exe().unwrap();
+        let script = "mount -t tmpfs -o size=2m none \"$0\" || exit 99; exec \"$1\" --exact \"$2\" --nocapture";
+        let status = Command::new("unshare")
+            .args(["-rm", "sh", "-c", script])
+            .args([
+                disk.path(),
+                &test,
+                Path::new("a_full_disk_holds_the_command_up_and_nothing_is_lost"),
+            ])
+            .env(SMALL_DISK, disk.path())
+            .status();
+        match status.map(|status| status.code()) {
+            Ok(Some(0)) => {}
+            // Sandboxes often forbid name spaces (1) or mounting (99).
+            Ok(Some(1 | 99)) | Err(_) => eprintln!("not tried: no small disk can be mounted here"),
+            other => panic!("{other:?}"),
+        }
+        return;
+    };
+    let resize = |size: &str| {
+        let option = format!("remount,size={size}");
+        assert!(
+            Command::new("mount")
+                .args(["-o", &option])
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let bench = Bench::in_dir(tempfile::tempdir_in(&path).unwrap(), b"");
+    let connection = bench.shell("head -c 3000000 /dev/zero; echo end");
+    wait_until(|| bench.dir().stdout_size() > 1_900_000);
+    assert!(matches!(
+        bench.run(UnitTask::WriteStdin { offset: 0, data: Bytes::from(vec![0; 1 << 20]) }),
+        UnitTaskResult::Failed(UnitError::Io(text)) if text.ends_with("no space left on device")
+    ));
+    thread::sleep(Duration::from_millis(1_500));
+    resize("8m");
+    let (_, record) = finish(connection);
+    assert_eq!((record.state, record.stdout_size), (State::Succeeded, 3_000_004));
+    assert!(bench.output().ends_with(b"\0end\n"));
+    let bench = Bench::in_dir(tempfile::tempdir_in(&path).unwrap(), b"");
+    let connection = bench.spawn("cat", &["/dev/zero"]);
+    wait_until(|| bench.dir().stdout_size() > 3_000_000);
+    cancel(&connection);
+    thread::sleep(Duration::from_millis(1_500));
+    resize("16m");
+    let (_, record) = finish(connection);
+    assert_eq!(
+        (record.state, record.stdout_size),
+        (State::Canceled, bench.dir().stdout_size())
+    );
 }
 
 #[test]

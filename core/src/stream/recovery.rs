@@ -12,7 +12,7 @@ use super::send::SendBuffer;
 /// Packets that must be acknowledged behind one before it counts as lost (RFC 9002 §6.1.1).
 const THRESHOLD: u64 = 3;
 /// Proofs of reordering that make it more patient. Each quadruples the threshold and doubles what is added to the round trip before a
-/// packet is overdue, from an eighth to the whole round trip and more (as RFC 8985 §7.1 does).
+/// packet is overdue, from an eighth to the whole round trip and more (in the manner of RFC 8985).
 const PATIENCE_MAX: u32 = 4;
 /// Most packets followed at a time; a window of 8 MiB in packets of 1,200 bytes is 7,000.
 pub(super) const MAX_TRACKED: usize = 8192;

@@ -162,7 +162,7 @@ impl Builder {
 
     /// Starts it from a configuration file and waits until it answers.
     pub fn start(self) -> Node {
-        let node = self.spawn();
+        let mut node = self.spawn();
         node.wait_until_up();
         node
     }
@@ -174,7 +174,7 @@ impl Builder {
             arguments.push(format!("--{name}"));
             arguments.extend(parameters.iter().map(|(key, value)| format!("{key}={value}")));
         }
-        let node = self.launch(arguments);
+        let mut node = self.launch(arguments);
         node.wait_until_up();
         node
     }
@@ -188,6 +188,12 @@ impl Builder {
     /// Runs it to its end, which must come within the limit for starts.
     pub fn run(self) -> Exited {
         self.spawn().wait_for_exit()
+    }
+
+    /// Runs it with these arguments instead of its configuration, to its end.
+    pub fn run_with_arguments(self, arguments: &[&str]) -> Exited {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.launch(arguments.collect()).wait_for_exit()
     }
 
     fn yaml(&self) -> String {
@@ -251,8 +257,9 @@ impl Node {
     }
 
     /// Waits until it answers on its control socket.
-    pub fn wait_until_up(&self) {
+    pub fn wait_until_up(&mut self) {
         until(&format!("{} answers", self.id), START_LIMIT, || {
+            assert!(!self.has_ended(), "{} ended instead of starting", self.id);
             self.try_status().map(drop)
         });
     }
@@ -278,13 +285,20 @@ impl Node {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Panics if its process has ended or does not answer.
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was started");
+        child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Panics if its process has ended, does not answer, or has panicked anywhere.
     pub fn assert_alive(&mut self) {
         let child = self.child.as_mut().expect("it was started");
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             panic!("{} ended: {status}", self.id);
         }
         self.status();
+        assert!(!self.log().contains("panicked at"), "{} panicked", self.id);
     }
 
     /// The port of its listener.

@@ -35,6 +35,7 @@ mod escalation;
 mod lines;
 mod process;
 mod pump;
+mod setup;
 
 use std::ffi::OsString;
 use std::path::PathBuf;

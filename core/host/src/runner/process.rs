@@ -1,27 +1,25 @@
 //! The runner process itself: one thread that waits for the pipe, its daemons, signals and deadlines.
 
 use std::ffi::OsString;
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::fd::{AsFd as _, OwnedFd};
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::fs;
+use std::io;
+use std::os::fd::AsFd as _;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::PathBuf;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use receptor_core::workceptor::{Change, ExitStatus, Record, UnitError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Signal, WaitOptions};
-use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
 use super::clients::{Clients, News};
 use super::escalation::{Escalation, Step};
 use super::pump::Pump;
+use super::setup::{Descriptors, Signals, create_output, start};
 use super::{SOCKET, VERSION};
-use crate::error_text::{os_text, path_text, spawn_text};
+use crate::error_text::os_text;
 use crate::process_table::{self, pid_of};
 use crate::store::UnitDir;
 
@@ -108,87 +106,6 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
 
 fn is_cancelling(record: &Record) -> bool {
     record.extra.command().is_some_and(|extra| extra.cancelling)
-}
-
-/// The descriptors that the daemon passes as standard input, output and error.
-struct Descriptors {
-    listener: UnixListener,
-    read: OwnedFd,
-    write: OwnedFd,
-}
-
-impl Descriptors {
-    /// Takes them away from where they are: what is written there by accident must not end up in the unit's output, and
-    /// the pipe must end with the command.
-    fn take() -> io::Result<Self> {
-        let taken = Self {
-            listener: rustix::stdio::stdin().try_clone_to_owned()?.into(),
-            read: rustix::stdio::stdout().try_clone_to_owned()?,
-            write: rustix::stdio::stderr().try_clone_to_owned()?,
-        };
-        let null = File::options().read(true).write(true).open("/dev/null")?;
-        rustix::stdio::dup2_stdin(&null)?;
-        rustix::stdio::dup2_stdout(&null)?;
-        rustix::stdio::dup2_stderr(&null)?;
-        Ok(taken)
-    }
-}
-
-/// Signals as sockets that become readable.
-struct Signals {
-    end: UnixStream,
-    child: UnixStream,
-}
-
-impl Signals {
-    fn install() -> io::Result<Self> {
-        let (end, end_writer) = UnixStream::pair()?;
-        let (child, child_writer) = UnixStream::pair()?;
-        end.set_nonblocking(true)?;
-        child.set_nonblocking(true)?;
-        signal_hook::low_level::pipe::register(SIGINT, end_writer.try_clone()?)?;
-        signal_hook::low_level::pipe::register(SIGTERM, end_writer)?;
-        signal_hook::low_level::pipe::register(SIGCHLD, child_writer)?;
-        Ok(Self { end, child })
-    }
-
-    fn take(mut stream: &UnixStream) -> bool {
-        let mut some = false;
-        while matches!(stream.read(&mut [0; 64]), Ok(1..)) {
-            some = true;
-        }
-        some
-    }
-}
-
-/// Starts the command in a process group of its own; gives its process ID.
-fn start(dir: &UnitDir, program: &OsString, args: Vec<OsString>, write: OwnedFd) -> Result<u32, String> {
-    let stdin = dir.stdin();
-    let input = File::open(&stdin).map_err(|error| path_text("open", &stdin, &error))?;
-    let copy = write.try_clone().map_err(|error| os_text(&error))?;
-    let mut command = Command::new(program);
-    command
-        .args(args)
-        .stdin(Stdio::from(input))
-        .stdout(copy)
-        .stderr(write)
-        .process_group(0);
-    // Reaped by number with all other descendants, so the handle is of no use.
-    let child = command
-        .spawn()
-        .map_err(|error| spawn_text(&program.to_string_lossy(), &error))?;
-    Ok(child.id())
-}
-
-fn create_output(dir: &UnitDir) -> Result<File, String> {
-    let path = dir.stdout();
-    OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&path)
-        .map_err(|error| path_text("open", &path, &error))
 }
 
 /// Writes a terminal record, however long the disk is full. `false` if the unit is somebody else's or gone.
