@@ -35,7 +35,18 @@ pub(super) struct Session {
     decoder: Decoder,
     channels: BTreeMap<u32, Channel>,
     ready: Ready,
+    /// Channels whose output waits for room in the window.
+    starved: Ready,
     window: usize,
+}
+
+impl Session {
+    fn next_ready(&mut self) -> Option<u32> {
+        let has_room = self.window > CONTROL_RESERVE;
+        self.ready
+            .pop()
+            .or_else(|| if has_room { self.starved.pop() } else { None })
+    }
 }
 
 /// One unit on a session.
@@ -73,6 +84,7 @@ impl Workceptor {
             decoder: Decoder::default(),
             channels: BTreeMap::new(),
             ready: Ready::default(),
+            starved: Ready::default(),
             window: SESSION_WINDOW,
         };
         self.sessions.insert(key, session);
@@ -269,7 +281,7 @@ impl Workceptor {
             channel.unit = Some(id.clone());
             channel.fresh = fresh;
         }
-        self.wake_channel(key, number);
+        self.wake_channels(id);
     }
 
     fn spooling(&mut self, key: SessionKey, number: u32) -> Option<(UnitId, &mut super::spool::Spool)> {
@@ -377,7 +389,7 @@ impl Workceptor {
     fn pump_session(&mut self, key: SessionKey) {
         while let Some(session) = self.sessions.get_mut(&key)
             && session.window > 0
-            && let Some(number) = session.ready.pop()
+            && let Some(number) = session.next_ready()
         {
             self.send_channel(key, number);
         }
@@ -412,7 +424,10 @@ impl Workceptor {
             );
             let known = available(unit);
             let until = known.min(channel.credit);
-            if !channel.reading && !channel.short && !channel.end_sent && channel.pos < until && has_room {
+            let has_data = !channel.reading && !channel.short && !channel.end_sent && channel.pos < until;
+            if has_data && !has_room {
+                session.starved.push(number);
+            } else if has_data {
                 let left = usize::try_from(until - channel.pos).unwrap_or(usize::MAX);
                 channel.reading = true;
                 read = Some((id, channel.pos, READ_MAX.min(left)));

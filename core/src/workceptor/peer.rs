@@ -54,6 +54,8 @@ pub(super) struct Peer {
     next_channel: u32,
     /// Channels that may have something to send, each once.
     ready: Ready,
+    /// Channels whose data waits for room in the window.
+    starved: Ready,
     window: usize,
     /// Attempts that failed in a row.
     failures: u32,
@@ -74,6 +76,13 @@ enum Phase {
 impl Peer {
     pub(super) fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    fn next_ready(&mut self) -> Option<u32> {
+        let has_room = self.window > CONTROL_RESERVE;
+        self.ready
+            .pop()
+            .or_else(|| if has_room { self.starved.pop() } else { None })
     }
 }
 
@@ -148,9 +157,7 @@ impl Workceptor {
     /// A node has become reachable.
     pub fn route_changed(&mut self, now: Now, node: &str) {
         self.now = now;
-        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
-            self.hurry(node);
-        }
+        self.hurry(node);
     }
 
     fn peer(&mut self, key: PeerKey) -> Option<&mut Peer> {
@@ -316,16 +323,11 @@ impl Workceptor {
         self.out.push_back(WorkOutput::OpenPeer(key, node.into()));
     }
 
-    /// Connects at once instead of waiting.
+    /// Connects at once, if any unit needs it, instead of waiting.
     pub(super) fn hurry(&mut self, node: &str) {
-        if self.peers.get(node).is_some_and(|peer| peer.phase == Phase::Offline) {
+        let is_wanted = |peer: &Peer| peer.phase == Phase::Offline && !peer.wanting.is_empty();
+        if self.peers.get(node).is_some_and(is_wanted) {
             self.connect(node);
-        }
-    }
-
-    pub(super) fn peer_retry(&mut self, node: &str) {
-        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
-            self.hurry(node);
         }
     }
 
@@ -368,6 +370,7 @@ impl Workceptor {
         peer.lines.clear();
         peer.parked.clear();
         peer.ready.clear();
+        peer.starved.clear();
         // A session that was of no use counts as an attempt.
         let wait = if was_up && peer.failures == 0 {
             QUICK_RETRY
@@ -440,7 +443,7 @@ impl Workceptor {
         while let Some(peer) = self.peer(key)
             && peer.is_up()
             && peer.window > 0
-            && let Some(channel) = peer.ready.pop()
+            && let Some(channel) = peer.next_ready()
         {
             let Some(id) = peer.lines.get(&channel).cloned() else {
                 continue;
@@ -467,6 +470,7 @@ impl Workceptor {
         let mut messages = Vec::new();
         let mut contact = false;
         let mut read = None;
+        let mut starved = false;
         if let (Some(extra), Stage::Live) = (remote::extra(unit), unit.stage) {
             let remote_id = if extra.remote_unit_id.is_empty() {
                 id.as_str()
@@ -534,7 +538,9 @@ impl Workceptor {
                     .stdin_total
                     .or_else(|| unit.spool.as_ref().map(|spool| spool.file.written()));
                 let until = here.unwrap_or(0).min(line.stdin_credit);
-                if line.stdin_sent < until && has_room {
+                if line.stdin_sent < until && !has_room {
+                    starved = true;
+                } else if line.stdin_sent < until {
                     let left = usize::try_from(until - line.stdin_sent).unwrap_or(usize::MAX);
                     read = Some((line.stdin_sent, READ_MAX.min(left)));
                     line.reading = true;
@@ -555,6 +561,9 @@ impl Workceptor {
         }
         for message in messages {
             self.send_peer(node, channel, &message);
+        }
+        if starved && let Some(peer) = self.peer(key) {
+            peer.starved.push(channel);
         }
         if let Some((offset, max)) = read {
             if let Some(peer) = self.peer(key) {
