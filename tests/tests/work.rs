@@ -112,11 +112,11 @@ fn a_large_output_survives_the_death_of_the_hop() {
 
 #[test]
 fn submitter_and_executor_may_die_at_any_time() {
-    for (seed, victim, power) in (0..24).flat_map(|s| [(s, LEFT, false), (s, RIGHT, false), (s, LEFT, true), (s, RIGHT, true)]) {
+    for (seed, victim, power) in (0..6).flat_map(|s| [(s, LEFT, false), (s, RIGHT, false), (s, LEFT, true), (s, RIGHT, true)]) {
         let size = 3 << 20;
         let mut world = chain(100 + seed);
         let unit = submit(&mut world, LEFT, &format!("right produce {size}"), b"");
-        world.run_for(Duration::from_millis(seed * 4));
+        world.run_for(Duration::from_millis(seed * 16));
         if power {
             world.crash(victim);
         } else {
