@@ -147,6 +147,12 @@ impl Workceptor {
         self.peer_lost(key, reason);
     }
 
+    /// Nodes that units wait for and that no session leads to: [`Workceptor::route_changed`] is of use for these.
+    pub fn awaited_nodes(&self) -> impl Iterator<Item = &str> {
+        let waiting = self.peers.iter().filter(|(_, peer)| !peer.is_up() && !peer.wanting.is_empty());
+        waiting.map(|(node, _)| node.as_str())
+    }
+
     /// A node has become reachable.
     pub fn route_changed(&mut self, now: Now, node: &str) {
         self.now = now;
