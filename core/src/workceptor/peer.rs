@@ -149,7 +149,10 @@ impl Workceptor {
 
     /// Nodes that units wait for and that no session leads to: [`Workceptor::route_changed`] is of use for these.
     pub fn awaited_nodes(&self) -> impl Iterator<Item = &str> {
-        let waiting = self.peers.iter().filter(|(_, peer)| !peer.is_up() && !peer.wanting.is_empty());
+        let waiting = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.is_up() && !peer.wanting.is_empty());
         waiting.map(|(node, _)| node.as_str())
     }
 
