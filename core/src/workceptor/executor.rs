@@ -23,13 +23,16 @@ use crate::wire::work::{Decoder, Message, Received, Submit};
 /// Requests of one channel that may wait for their answer.
 const MAX_ASKED: usize = 4;
 
+/// Stands for submitters whose name is not known; no node can be called so.
+const UNKNOWN_SUBMITTER: &str = "?";
+
 /// Output leaves this much of the window to everything else.
 const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
 
 /// One submitter's session.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The submitter; empty if its name is not known.
+    /// The submitter.
     from: String,
     decoder: Decoder,
     channels: BTreeMap<u32, Channel>,
@@ -79,7 +82,7 @@ impl Workceptor {
     pub fn session_opened(&mut self, now: Now, key: SessionKey, from: Option<&NodeId>) {
         self.now = now;
         let session = Session {
-            from: from.map(|node| node.as_str().into()).unwrap_or_default(),
+            from: from.map_or(UNKNOWN_SUBMITTER, NodeId::as_str).into(),
             decoder: Decoder::default(),
             channels: BTreeMap::new(),
             ready: Ready::default(),
@@ -237,7 +240,7 @@ impl Workceptor {
         if let Some(id) = self.find(&submit.unit) {
             let known = self.units.get(&id).and_then(|unit| {
                 let extra = unit.record.extra.command()?;
-                Some(!from.is_empty() && extra.submitter == from && unit.record.work_type == submit.work_type)
+                Some(extra.submitter == from && unit.record.work_type == submit.work_type)
             });
             if known != Some(true) {
                 return Err(in_use(&id));

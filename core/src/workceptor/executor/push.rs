@@ -223,7 +223,7 @@ fn speak(channel: &mut Channel, id: &UnitId, unit: &Unit, source: Source, window
         .command()
         .map_or((None, None), |extra| (extra.exit_code, extra.signal));
     let told = Some((unit.record.state, unit.record.detail.clone()));
-    if channel.status_sent != told && !unit.is_complete() {
+    if channel.status_sent != told {
         channel.status_sent = told;
         messages.push(Message::Status(Status {
             state,

@@ -193,6 +193,19 @@ impl World {
         }
     }
 
+    /// Bytes that a peer of `S` never sent.
+    pub(super) fn forge(&mut self, data: Bytes) {
+        let now = self.now;
+        if let Some(key) = self
+            .pipes
+            .values()
+            .find(|pipe| pipe.from == S && pipe.raw)
+            .map(|pipe| pipe.key)
+        {
+            self.machine(S).peer_data(now, key, data);
+        }
+    }
+
     pub(super) fn cut_all(&mut self) {
         self.cut = true;
         self.cut_pipes(|_| true, "cut");
