@@ -75,6 +75,7 @@ impl Disk {
         self.live.get(id).map(|dir| Record::parse(&dir.record).unwrap())
     }
 
+    #[allow(clippy::result_large_err)] // as in the contract
     pub(super) fn apply(&mut self, id: &UnitId, change: &Change, sync: bool) -> Result<Record, UnitError> {
         let Some(dir) = self.live.get_mut(id) else {
             return Err(UnitError::Missing);
@@ -184,8 +185,8 @@ impl Disk {
         UnitTaskResult::Done
     }
 
-    /// One step of a runner: what it tells, if somebody listens. `output` makes the command's output of its stdin.
-    pub(super) fn step(&mut self, id: &UnitId, output: &Command) -> Option<RunnerEvent> {
+    /// One step of a runner, if it has one to make, and what it tells, if somebody listens.
+    pub(super) fn step(&mut self, id: &UnitId, command: &Command) -> Option<Option<RunnerEvent>> {
         let runner = self.runners.get(id)?.clone();
         let event = match runner.stage {
             Stage::Forked => {
@@ -197,7 +198,7 @@ impl Disk {
                 };
                 if self.apply(id, &Change::RunnerUp { identity }, false).is_ok() {
                     self.runners.get_mut(id)?.stage = Stage::Up;
-                    return None;
+                    return Some(None);
                 }
                 self.runners.remove(id);
                 let record = self.record(id)?;
@@ -215,10 +216,10 @@ impl Disk {
             Stage::Running if runner.cancelled => self.finish(id, true),
             Stage::Running => {
                 let dir = self.live.get_mut(id)?;
-                let all = output.output(&dir.stdin);
-                let end = (runner.written + output.chunk).min(all.len());
+                let all = command.output(&dir.stdin);
+                let end = (runner.written + command.chunk).min(all.len());
                 if end == runner.written {
-                    if output.endless {
+                    if command.endless {
                         return None;
                     }
                     self.finish(id, false)
@@ -229,7 +230,7 @@ impl Disk {
                 }
             }
         };
-        if runner.attached { event } else { None }
+        Some(event.filter(|_| runner.attached))
     }
 
     fn finish(&mut self, id: &UnitId, canceled: bool) -> Option<RunnerEvent> {

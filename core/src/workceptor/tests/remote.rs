@@ -254,7 +254,7 @@ fn many_long_outputs_share_one_session() {
     world.command.times = 100;
     world.command.chunk = 200_000;
     let stdin = pattern(5000);
-    let clients: alloc::vec::Vec<_> = (0..40).map(|_| world.submit(S, NAMES[E], &stdin)).collect();
+    let clients: alloc::vec::Vec<_> = (0..20).map(|_| world.submit(S, NAMES[E], &stdin)).collect();
     world.run(5);
     for client in clients {
         let id = UnitId::parse(&world.id(client)).unwrap();
@@ -271,6 +271,7 @@ fn many_long_outputs_share_one_session() {
 #[test]
 fn a_long_stdin_stays_within_the_windows() {
     let mut world = World::new();
+    world.command.chunk = 1 << 20;
     let stdin = pattern(5 << 20);
     let clients: alloc::vec::Vec<_> = (0..3).map(|_| world.submit(S, NAMES[E], &stdin)).collect();
     world.run(0);

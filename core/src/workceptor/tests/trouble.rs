@@ -6,7 +6,8 @@ use bytes::Bytes;
 
 use super::super::*;
 use super::world::{E, NAMES, S, World};
-use crate::wire::work::{Message, Submit};
+use crate::wire::work::{End, Message, Status, Submit};
+use alloc::string::String;
 
 #[test]
 fn a_full_disk_while_spooling_is_told_and_fails_the_unit() {
@@ -229,4 +230,109 @@ fn a_node_that_does_not_speak_work_sessions_is_named() {
         world.last(client),
         WorkReply::Error("node classic does not speak work sessions".into())
     );
+}
+
+/// Any message of either direction, with numbers that are often those in use.
+fn any_message(rng: &mut Rng, id: &str) -> Message {
+    let number = |rng: &mut Rng| match rng.below(6) {
+        0 => 0,
+        1 => 3,
+        2 => 3000,
+        3 => u64::MAX,
+        _ => rng.below(5000),
+    };
+    let unit = match rng.below(4) {
+        0 => "../x".into(),
+        1 => String::new(),
+        _ => String::from(id),
+    };
+    let signature = String::new();
+    let data = Bytes::from(alloc::vec![9; rng.below(2000) as usize]);
+    let text = if rng.below(2) == 0 {
+        unknown_unit(id)
+    } else {
+        "no".into()
+    };
+    let state = rng.below(7) as u8;
+    match rng.below(16) {
+        0 => Message::Submit(Submit {
+            unit,
+            work_type: "cat".into(),
+            ..Submit::default()
+        }),
+        1 => Message::Stdin {
+            offset: number(rng),
+            data,
+        },
+        2 => Message::StdinEnd { total: number(rng) },
+        3 => Message::Attach {
+            unit,
+            offset: number(rng),
+            signature,
+        },
+        4 => Message::Cancel { unit, signature },
+        5 => Message::Release {
+            unit,
+            force: rng.below(2) == 0,
+            signature,
+        },
+        6 => Message::Detach,
+        7 => Message::Accepted {
+            unit,
+            stdin_offset: number(rng),
+            fresh: rng.below(2) == 0,
+        },
+        8 => Message::Refused { text },
+        9 => Message::Started,
+        10 => Message::Status(Status {
+            state,
+            detail: "d".into(),
+            stdout_size: number(rng),
+            ..Status::default()
+        }),
+        11 => Message::Output {
+            offset: number(rng),
+            data,
+        },
+        12 => Message::End(End {
+            state,
+            total: number(rng),
+            checksum: number(rng),
+            ..End::default()
+        }),
+        13 => Message::Done,
+        14 => Message::Failed { text },
+        _ => Message::Credit { bytes: number(rng) },
+    }
+}
+
+#[test]
+fn legal_messages_in_any_order_break_nothing() {
+    for seed in 0..200 {
+        let mut rng = Rng::from_seed([seed; 32]);
+        let mut world = World::new();
+        let client = world.submit(S, NAMES[E], &[9; 3000]);
+        let (now, key) = (world.now, SessionKey(77));
+        world.machine(E).session_opened(now, key, Some(&NAMES[S].into()));
+        for _ in 0..40 {
+            for _ in 0..rng.below(6) {
+                world.step();
+            }
+            let id = world
+                .replies(client)
+                .first()
+                .map_or_else(String::new, |_| world.id(client));
+            let mut bytes = Vec::new();
+            any_message(&mut rng, &id)
+                .encode(rng.below(4) as u32, &mut bytes)
+                .unwrap();
+            if rng.below(2) == 0 {
+                world.forge(bytes.into());
+            } else {
+                let now = world.now;
+                world.machine(E).session_data(now, key, bytes.into());
+            }
+        }
+        world.run(100);
+    }
 }

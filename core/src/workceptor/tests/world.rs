@@ -47,6 +47,8 @@ pub(super) struct Pipe {
     /// The line before the upgrade.
     line: BytesMut,
     upgraded: bool,
+    /// The submitter has seen the end of the upgrade.
+    raw: bool,
 }
 
 #[derive(Default, Debug)]
@@ -86,6 +88,8 @@ pub(super) struct World {
     pub(super) peak: usize,
     pub(super) max_units: usize,
     events: VecDeque<Event>,
+    /// Bytes under way per pipe and direction.
+    waiting: BTreeMap<(u64, bool), usize>,
     pipes: BTreeMap<u64, Pipe>,
     next_client: u64,
     seed: u8,
@@ -111,6 +115,7 @@ impl World {
             peak: 0,
             max_units: 100,
             events: VecDeque::new(),
+            waiting: BTreeMap::new(),
             pipes: BTreeMap::new(),
             next_client: 1,
             seed: 0,
@@ -185,6 +190,19 @@ impl World {
             if let Some(machine) = &mut self.nodes[pipe.to].machine {
                 machine.session_closed(now, SessionKey(id));
             }
+        }
+    }
+
+    /// Bytes that a peer of `S` never sent.
+    pub(super) fn forge(&mut self, data: Bytes) {
+        let now = self.now;
+        if let Some(key) = self
+            .pipes
+            .values()
+            .find(|pipe| pipe.from == S && pipe.raw)
+            .map(|pipe| pipe.key)
+        {
+            self.machine(S).peer_data(now, key, data);
         }
     }
 
@@ -313,7 +331,9 @@ impl World {
                     WorkOutput::PeerSend(key, data) => {
                         let pipe = self.pipes.iter().find(|(_, pipe)| pipe.from == node && pipe.key == key);
                         if let Some((id, _)) = pipe {
-                            self.events.push_back(Event::ToExecutor(*id, data));
+                            let id = *id;
+                            self.count(id, true, data.len());
+                            self.events.push_back(Event::ToExecutor(id, data));
                         }
                     }
                     WorkOutput::ClosePeer(key) => {
@@ -332,7 +352,10 @@ impl World {
                                 .session_closed(now, SessionKey(id));
                         }
                     }
-                    WorkOutput::SessionSend(key, data) => self.events.push_back(Event::ToSubmitter(key.0, data)),
+                    WorkOutput::SessionSend(key, data) => {
+                        self.count(key.0, false, data.len());
+                        self.events.push_back(Event::ToSubmitter(key.0, data));
+                    }
                     WorkOutput::CloseSession(key) => {
                         if let Some(pipe) = self.pipes.remove(&key.0) {
                             let now = self.now;
@@ -347,15 +370,12 @@ impl World {
                 }
             }
         }
-        let mut waiting: BTreeMap<(u64, bool), usize> = BTreeMap::new();
-        for event in &self.events {
-            match event {
-                Event::ToExecutor(id, data) => *waiting.entry((*id, true)).or_default() += data.len(),
-                Event::ToSubmitter(id, data) => *waiting.entry((*id, false)).or_default() += data.len(),
-                _ => {}
-            }
-        }
-        self.peak = waiting.values().copied().fold(self.peak, usize::max);
+    }
+
+    fn count(&mut self, pipe: u64, upstream: bool, len: usize) {
+        let waiting = self.waiting.entry((pipe, upstream)).or_default();
+        *waiting += len;
+        self.peak = self.peak.max(*waiting);
     }
 
     fn say(&mut self, node: usize, client: ClientKey, said: Said) {
@@ -389,6 +409,7 @@ impl World {
                                 key,
                                 line: BytesMut::new(),
                                 upgraded: false,
+                                raw: false,
                             },
                         );
                         self.machine(node).peer_opened(now, key);
@@ -398,13 +419,17 @@ impl World {
                     None => self.machine(node).peer_closed(now, key, "no route to node"),
                 }
             }
-            Event::ToExecutor(id, data) => self.to_executor(id, data),
+            Event::ToExecutor(id, data) => self.deliver_upstream(id, data),
             Event::ToSubmitter(id, data) => {
                 let Some(pipe) = self.pipes.get(&id) else { return };
-                let (from, to, key, len, raw) = (pipe.from, pipe.to, pipe.key, data.len(), pipe.upgraded);
+                let (from, to, key, len, raw) = (pipe.from, pipe.to, pipe.key, data.len(), pipe.raw);
+                let is_reply = data.starts_with(b"{\"upgraded\"");
                 self.machine(from).peer_data(now, key, data);
                 if raw {
+                    *self.waiting.entry((id, false)).or_default() -= len;
                     self.machine(to).session_drained(now, SessionKey(id), len);
+                } else if is_reply && let Some(pipe) = self.pipes.get_mut(&id) {
+                    pipe.raw = true;
                 }
             }
             Event::Client(node, life, client, said) if is_alive(self, node, life) => self.client(node, client, said),
@@ -412,10 +437,11 @@ impl World {
         }
     }
 
-    fn to_executor(&mut self, id: u64, mut data: Bytes) {
+    fn deliver_upstream(&mut self, id: u64, mut data: Bytes) {
         let now = self.now;
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
         let (from, to, key, len) = (pipe.from, pipe.to, pipe.key, data.len());
+        *self.waiting.entry((id, true)).or_default() -= len;
         if !pipe.upgraded {
             let end = data.iter().position(|&b| b == b'\n').unwrap();
             pipe.line.extend_from_slice(&data.split_to(end + 1));
@@ -480,19 +506,18 @@ impl World {
         for node in [S, E] {
             let ids: Vec<UnitId> = self.nodes[node].disk.runners.keys().cloned().collect();
             for id in ids {
-                let before = format!("{:?}", self.nodes[node].disk.runners);
                 let command = self.command.clone();
-                let event = self.nodes[node].disk.step(&id, &command);
+                let Some(event) = self.nodes[node].disk.step(&id, &command) else {
+                    continue;
+                };
                 if let Some(event) = event
                     && let Some(machine) = &mut self.nodes[node].machine
                 {
                     machine.handle_runner(self.now, &id, event);
                 }
-                if before != format!("{:?}", self.nodes[node].disk.runners) {
-                    self.drain();
-                    self.check();
-                    return true;
-                }
+                self.drain();
+                self.check();
+                return true;
             }
         }
         false
