@@ -190,6 +190,7 @@ fn a_scan_finds_units_and_names_what_is_none() {
         fs::write(store.dir().join(unit).join("status.lock"), "").unwrap();
     }
     fs::create_dir(store.dir().join("d")).unwrap();
+    fs::write(store.dir().join("d/stdout"), "of somebody").unwrap();
     fs::create_dir(store.dir().join("not.an-id")).unwrap();
     fs::write(store.dir().join("file"), "").unwrap();
     store.store_epoch(7).unwrap();
