@@ -15,6 +15,7 @@ mod node;
 mod peers;
 mod port;
 mod raw_peer;
+mod receptorctl;
 mod scratch;
 mod wait;
 
@@ -24,6 +25,7 @@ pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes
 pub use peers::{go_node, python_client, script};
 pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
+pub use receptorctl::{Ended, Receptorctl};
 pub use scratch::{Process, Scratch};
 pub use wait::{holds_for, until};
 
