@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use receptor_tests::live::{Builder, Node, Receptorctl, Scratch, chain, routes, script, until, wait_for_routes};
+use receptor_tests::live::{
+    Builder, Node, Receptorctl, Scratch, WORK_TYPES, chain, routes, script, until, wait_for_routes,
+};
 use serde_json::Value;
 
 const UTF8: &str = "héllo wörld \u{1f600} \u{201c}quoted\u{201d}";
