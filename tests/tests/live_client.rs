@@ -123,9 +123,10 @@ fn status_ping_traceroute_connect_and_version() {
         assert!(hop.starts_with(start), "{hops:?}");
     }
 
-    let printed = ctl.connect("node3", "control", "status", "\"KnownConnectionCosts\"");
-    assert!(printed.contains("Receptor Control, node node3"), "{printed}");
-    assert!(printed.contains("\"NodeID\":\"node3\""), "{printed}");
+    let ended = ctl.connect("node3", "control", "status", "\"KnownConnectionCosts\"");
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stdout.contains("Receptor Control, node node3"), "{ended:?}");
+    assert!(ended.stdout.contains("\"NodeID\":\"node3\""), "{ended:?}");
 
     let version = ctl.ok(&["version"]);
     let own = nodes[0].status()["Version"].as_str().expect("text").to_owned();

@@ -1,14 +1,13 @@
 //! The unmodified Python client, as a user runs it.
 
 use std::fs::{self, File};
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{python_client, until};
+use super::{python_client, script, until};
 
 const LIMIT: Duration = Duration::from_secs(60);
 
@@ -69,38 +68,17 @@ impl Receptorctl {
         self.finish(command, b"")
     }
 
-    /// Starts `connect`, sends `line`, and answers what was printed when it holds `expected`.
-    pub fn connect(&self, node: &str, service: &str, line: &str, expected: &str) -> String {
-        let out = self.dir.path().join("connect");
-        let mut child = Command::new(self.bin.join("receptorctl"))
+    /// Runs `connect` on a terminal, without which it refuses to start: types `line` after the greeting, and the end of
+    /// input when `expected` was shown.
+    pub fn connect(&self, node: &str, service: &str, line: &str, expected: &str) -> Ended {
+        let mut command = Command::new(self.bin.join("python"));
+        command.arg(script("in_terminal.py")).args([line, expected]);
+        command
+            .arg(self.bin.join("receptorctl"))
             .arg("--socket")
-            .arg(&self.socket)
-            .args(["connect", node, service])
-            .stdin(Stdio::piped())
-            .stdout(File::create(&out).expect("a scratch file can be made"))
-            .stderr(Stdio::null())
-            .spawn()
-            .expect("the client can be started");
-        let mut stdin = child.stdin.take().expect("it was piped");
-        stdin
-            .write_all(format!("{line}\n").as_bytes())
-            .expect("the client reads");
-        let printed = until(&format!("connect prints {expected}"), LIMIT, || {
-            let printed = fs::read_to_string(&out).map_err(|error| error.to_string())?;
-            if printed.contains(expected) {
-                Ok(printed)
-            } else {
-                Err(printed)
-            }
-        });
-        drop(stdin);
-        until("connect ends with its input", LIMIT, || {
-            child
-                .try_wait()
-                .map_err(|error| error.to_string())?
-                .ok_or_else(|| "it runs".to_owned())
-        });
-        printed
+            .arg(&self.socket);
+        command.args(["connect", node, service]);
+        self.finish(command, b"")
     }
 
     fn finish(&self, mut command: Command, stdin: &[u8]) -> Ended {
