@@ -190,6 +190,12 @@ impl Builder {
         self.spawn().wait_for_exit()
     }
 
+    /// Runs it with these arguments instead of its configuration, to its end.
+    pub fn run_with_arguments(self, arguments: &[&str]) -> Exited {
+        let arguments = arguments.iter().map(|&argument| argument.to_owned());
+        self.launch(arguments.collect()).wait_for_exit()
+    }
+
     fn yaml(&self) -> String {
         let mut text = "---\n".to_owned();
         for (name, parameters) in &self.entities {
@@ -278,13 +284,20 @@ impl Node {
         self.child.as_ref().expect("it runs").id()
     }
 
-    /// Panics if its process has ended or does not answer.
+    /// Whether its process has ended.
+    pub fn has_ended(&mut self) -> bool {
+        let child = self.child.as_mut().expect("it was started");
+        child.try_wait().expect("a child can be waited for").is_some()
+    }
+
+    /// Panics if its process has ended, does not answer, or has panicked anywhere.
     pub fn assert_alive(&mut self) {
         let child = self.child.as_mut().expect("it was started");
         if let Some(status) = child.try_wait().expect("a child can be waited for") {
             panic!("{} ended: {status}", self.id);
         }
         self.status();
+        assert!(!self.log().contains("panicked at"), "{} panicked", self.id);
     }
 
     /// The port of its listener.
