@@ -146,8 +146,21 @@ fn wait_until_lost(node: &Node, gone: &[&str]) {
     });
 }
 
+/// When `of` advertised its control service, as `node` knows it.
+fn advertised(node: &Node, of: &str) -> Result<String, String> {
+    let status = node.try_status()?;
+    let mut adverts = status["Advertisements"].as_array().into_iter().flatten();
+    let advert = adverts.find(|advert| advert["NodeID"] == of && advert["Service"] == "control");
+    let time = advert.and_then(|advert| advert["Time"].as_str());
+    time.map(str::to_owned)
+        .ok_or_else(|| format!("{} knows none of {of}", node.id))
+}
+
 /// Kills one node of a chain of three, checks what the others notice, and lets it return.
 fn lose_and_return(nodes: &mut [Node], index: usize) {
+    let others: Vec<_> = (0..nodes.len()).filter(|&other| other != index).collect();
+    let id = nodes[index].id.clone();
+    let before: Vec<_> = others.iter().map(|&other| advertised(&nodes[other], &id)).collect();
     nodes[index].kill();
     match index {
         1 => {
@@ -171,7 +184,13 @@ fn lose_and_return(nodes: &mut [Node], index: usize) {
         }
         Ok(())
     });
-    wait_for_adverts(nodes);
+    // A Go node tells a new neighbour only its own advertisements, and those every 60 s: only the returned one's are waited for.
+    for (other, before) in others.into_iter().zip(before) {
+        until("the returned node advertises again", LIMIT, || {
+            let now = advertised(&nodes[other], &id)?;
+            if Ok(&now) == before.as_ref() { Err(now) } else { Ok(()) }
+        });
+    }
     ping_and_trace(nodes);
 }
 

@@ -162,7 +162,7 @@ impl Builder {
 
     /// Starts it from a configuration file and waits until it answers.
     pub fn start(self) -> Node {
-        let node = self.spawn();
+        let mut node = self.spawn();
         node.wait_until_up();
         node
     }
@@ -174,7 +174,7 @@ impl Builder {
             arguments.push(format!("--{name}"));
             arguments.extend(parameters.iter().map(|(key, value)| format!("{key}={value}")));
         }
-        let node = self.launch(arguments);
+        let mut node = self.launch(arguments);
         node.wait_until_up();
         node
     }
@@ -257,8 +257,9 @@ impl Node {
     }
 
     /// Waits until it answers on its control socket.
-    pub fn wait_until_up(&self) {
+    pub fn wait_until_up(&mut self) {
         until(&format!("{} answers", self.id), START_LIMIT, || {
+            assert!(!self.has_ended(), "{} ended instead of starting", self.id);
             self.try_status().map(drop)
         });
     }
