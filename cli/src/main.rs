@@ -1,1 +1,58 @@
-fn main() {}
+//! `receptor`: a node of a mesh, by command line and configuration file.
+
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::process::ExitCode;
+
+use receptor_cli::config::{self, Action, ConfigError, Host};
+use receptor_cli::{VERSION, help, run};
+use receptor_host::runner::{self, RUNNER_ARGUMENT};
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os();
+    let program = args
+        .next()
+        .unwrap_or_else(|| "receptor".into())
+        .to_string_lossy()
+        .into_owned();
+    let mut args = args.peekable();
+    // Words before the classic grammar, which refuses a value that belongs to no entity. The runner's arguments need
+    // not be UTF-8.
+    if args.next_if(|word| word == RUNNER_ARGUMENT).is_some() {
+        return runner::main(args);
+    }
+    if args.next_if(|word| word == "demo").is_some() {
+        return unsupported("demo");
+    }
+    match action(args) {
+        Ok(Action::Help) => print(&help::help(&program)),
+        Ok(Action::Completion) => print(&help::bash_completion()),
+        Ok(Action::Version) => print(&format!("{VERSION}\n")),
+        Ok(Action::Run(config)) => run::run(&program, *config, |_, _| unsupported("running a node")),
+        Err(error) => fail(&error),
+    }
+}
+
+fn action(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
+    let not_text = |arg| ConfigError::new(format!("argument {arg:?} is not UTF-8"));
+    let args: Vec<_> = args
+        .map(OsString::into_string)
+        .collect::<Result<_, _>>()
+        .map_err(not_text)?;
+    config::load(&args, &Host::current())
+}
+
+fn unsupported(name: &str) -> ExitCode {
+    fail(&ConfigError::unsupported(name))
+}
+
+fn fail(error: &ConfigError) -> ExitCode {
+    print(&format!("Error: {error}\n"));
+    ExitCode::FAILURE
+}
+
+/// Writes to stdout, where even errors go in the classic node. A reader that went away is nobody's failure.
+fn print(text: &str) -> ExitCode {
+    let _ = std::io::stdout().write_all(text.as_bytes());
+    ExitCode::SUCCESS
+}

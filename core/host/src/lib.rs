@@ -5,6 +5,10 @@
 
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
+#![allow(
+    clippy::result_large_err,
+    reason = "`UnitError` carries the record as it is; that is the core's contract"
+)]
 
 mod atomic;
 pub mod epoch;

@@ -15,6 +15,8 @@ pub struct Process {
     pub state: u8,
     /// Parent's process ID.
     pub parent: u32,
+    /// Process group ID.
+    pub group: u32,
     /// Session ID.
     pub session: u32,
     /// Start time in clock ticks since boot.
@@ -39,6 +41,7 @@ impl Process {
             pid,
             state: *fields.first()?.as_bytes().first()?,
             parent: fields.get(1)?.parse().ok()?,
+            group: fields.get(2)?.parse().ok()?,
             session: fields.get(3)?.parse().ok()?,
             start_time: fields.get(19)?.parse().ok()?,
         })
@@ -112,6 +115,11 @@ pub fn kill_descendants(ancestor: u32) -> io::Result<usize> {
     Ok(found.len())
 }
 
+/// Whether a process group has a running member.
+pub(crate) fn group_has_members(group: u32) -> bool {
+    all().is_ok_and(|all| all.iter().any(|process| process.group == group && process.is_running()))
+}
+
 /// Sends SIGKILL to every process of a session except its leader; says how many there were.
 pub(crate) fn kill_session(session: u32) -> io::Result<usize> {
     let members = all()?
@@ -137,6 +145,7 @@ mod tests {
             pid: 42,
             state: b'S',
             parent: 7,
+            group: 8,
             session: 9,
             start_time: 12345,
         };

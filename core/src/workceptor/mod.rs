@@ -1,27 +1,56 @@
 //! Units of work: lifecycle, durable records, local runners, remote units.
 //!
-//! ```text
-//! new(&Config, Rng) · handle_scan(now, Vec<StoredUnit>)
-//! handle_request(now, ClientKey, WorkRequest) · stdin(now, ClientKey, Bytes) · stdin_end(now, ClientKey)
-//! client_gone(now, ClientKey) · results_drained(now, ClientKey, usize)
-//! handle_done(now, TaskKey, UnitTaskResult) · handle_runner(now, &UnitId, RunnerEvent)
-//! peer_opened(now, PeerKey) · peer_data(now, PeerKey, Bytes) · peer_drained(now, PeerKey, usize)
-//! peer_closed(now, PeerKey, &str) · route_changed(now, &str)
-//! session_opened(now, SessionKey, Option<&NodeId>) · session_data(now, SessionKey, Bytes)
-//! session_drained(now, SessionKey, usize) · session_closed(now, SessionKey)
-//! poll_output() -> Option<WorkOutput> · next_deadline() -> Deadline · handle_timeout(now)
-//! advertised_types() -> impl Iterator<Item = &str>
-//! ```
+//! [`Workceptor`] is a pure machine. Facts go in with `handle_*` and the methods named after what happened; what it wants
+//! comes out of [`Workceptor::poll_output`]. Whoever owns it connects
+//!
+//! * clients (control sessions): [`Workceptor::handle_request`], `stdin…`, `results_drained`, `client_gone`;
+//! * the disk and the runners: [`WorkOutput::Task`], [`Workceptor::handle_done`], [`Workceptor::handle_runner`];
+//! * executors, to which this node submits: [`WorkOutput::OpenPeer`], `peer_…`, `route_changed`;
+//! * submitters, for which this node executes: `session_…`, from the upgraded connection's first byte after the reply.
+//!
+//! What a unit is said to be has been written before: replies and messages to other nodes follow the answer of the task
+//! that recorded it. Nothing here runs twice: `Starting` is durable before a runner is asked for, and a submission that
+//! is repeated under the same ID finds the unit instead of making another.
+//!
+//! Call [`Workceptor::handle_scan`] with what is on the disk before anything else.
 
 pub mod api;
 pub mod change;
+mod command;
+mod executor;
 pub mod extra;
+mod finish;
 pub mod id;
+mod peer;
 pub mod process;
+mod ready;
+mod received;
 pub mod record;
+mod remote;
+mod restart;
+mod results;
 pub mod split;
+mod spool;
 pub mod state;
+mod stdin;
+mod submit;
 pub mod task;
+mod timer;
+mod unit;
+mod update;
+
+#[cfg(test)]
+mod tests;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::String;
+
+use crate::config::{Config, WorkKind};
+use crate::deadline::Deadline;
+use crate::id::NodeId;
+use crate::rng::Rng;
+use crate::time::{Instant, Now};
 
 pub use api::{
     ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, TaskKey, UnitView, WorkOutput, WorkReply, WorkRequest,
@@ -33,3 +62,261 @@ pub use record::{Change, ChangeKind, Record, Refused};
 pub use split::{SplitError, split_words};
 pub use state::State;
 pub use task::{RunnerEvent, StoredUnit, UnitError, UnitTask, UnitTaskResult};
+
+use executor::Session;
+use peer::Peer;
+use results::Reader;
+use timer::{Timer, Timers};
+use unit::Unit;
+
+/// Bytes of stdin a client may have under way: 256 KiB.
+pub const STDIN_WINDOW: usize = 256 << 10;
+
+/// Bytes of results that may be under way to a client: 256 KiB.
+pub const RESULTS_WINDOW: usize = 256 << 10;
+
+/// Bytes that may be under way on a peer's stream or a submitter's session: 1 MiB.
+pub const SESSION_WINDOW: usize = 1 << 20;
+
+/// Units of one session that are active at a time.
+pub const MAX_CHANNELS: usize = 16_384;
+
+/// Most bytes of one unit that may be under way between two nodes, in either direction: 1 MiB.
+const UNIT_WINDOW: u64 = 1 << 20;
+
+/// All units of one session together: 32 MiB, as far as [`UNIT_WINDOW_MIN`] allows.
+const UNITS_WINDOW: u64 = 32 << 20;
+
+/// Least bytes that may be under way per unit: 16 KiB.
+const UNIT_WINDOW_MIN: u64 = 16 << 10;
+
+/// Bytes read from a file in one go: 64 KiB.
+const READ_MAX: usize = 64 << 10;
+
+/// What a task was for.
+#[derive(Clone, PartialEq, Debug)]
+enum Purpose {
+    Create,
+    WriteStdin,
+    Update {
+        change: Change,
+        sync: bool,
+    },
+    Spawn,
+    Attach,
+    CancelRunner,
+    Remove,
+    Results {
+        client: ClientKey,
+        max: usize,
+    },
+    SessionRead {
+        session: SessionKey,
+        channel: u32,
+        max: usize,
+    },
+    SessionHash,
+    PeerRead {
+        peer: PeerKey,
+        channel: u32,
+        max: usize,
+    },
+    WriteOutput,
+    HashOutput {
+        total: u64,
+    },
+}
+
+/// What a client is doing.
+#[derive(Clone, PartialEq, Eq, Debug)]
+enum Client {
+    /// Waits for its unit to be made.
+    Creating(UnitId),
+    /// Sends stdin.
+    Spooling(UnitId),
+    /// Sends stdin that nobody wants any more; learns why at its end.
+    Discarding(String),
+    /// Waits for the start.
+    Starting(UnitId),
+    /// Waits for an end or a removal.
+    Waiting(UnitId),
+    /// Reads output.
+    Reading(Reader),
+}
+
+/// The units of one node. See the module's description.
+#[derive(Debug)]
+pub struct Workceptor {
+    node_id: NodeId,
+    types: BTreeMap<String, WorkKind>,
+    max_units: usize,
+    rng: Rng,
+    now: Now,
+    units: BTreeMap<UnitId, Unit>,
+    tasks: BTreeMap<TaskKey, (UnitId, u64, Purpose)>,
+    clients: BTreeMap<ClientKey, Client>,
+    peers: BTreeMap<String, Peer>,
+    peer_nodes: BTreeMap<PeerKey, String>,
+    sessions: BTreeMap<SessionKey, Session>,
+    timers: Timers,
+    next_key: u64,
+    out: VecDeque<WorkOutput>,
+}
+
+impl Workceptor {
+    /// A machine without units.
+    pub fn new(config: &Config, rng: Rng) -> Self {
+        let types = config.work_types.iter().map(|t| (t.name.clone(), t.kind.clone()));
+        Self {
+            node_id: config.node_id.clone(),
+            // The name of the built-in type is taken (`work.md` §1).
+            types: types.filter(|(name, _)| name != extra::REMOTE).collect(),
+            max_units: config.limits.units,
+            rng,
+            now: Now::default(),
+            units: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            clients: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            peer_nodes: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            timers: Timers::default(),
+            next_key: 1,
+            out: VecDeque::new(),
+        }
+    }
+
+    /// Work types to advertise, none of which verifies signatures.
+    pub fn advertised_types(&self) -> impl Iterator<Item = &str> {
+        let available = self
+            .types
+            .iter()
+            .filter(|(_, kind)| !matches!(kind, WorkKind::Unavailable { .. }));
+        available.map(|(name, _)| name.as_str())
+    }
+
+    /// Units on this node.
+    pub fn unit_count(&self) -> usize {
+        self.units.len()
+    }
+
+    /// What the machine wants next.
+    pub fn poll_output(&mut self) -> Option<WorkOutput> {
+        self.out.pop_front()
+    }
+
+    /// When to call [`Workceptor::handle_timeout`].
+    pub fn next_deadline(&self) -> Deadline {
+        if !self.out.is_empty() {
+            return Deadline::Now;
+        }
+        self.timers
+            .first()
+            .map_or(Deadline::Idle, |(at, reason)| Deadline::At(at, reason))
+    }
+
+    /// A deadline may have come.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.now = now;
+        while let Some(timer) = self.timers.pop_due(now.mono) {
+            match timer {
+                Timer::PeerRetry(node) => self.peer_retry(&node),
+                Timer::PeerSlow(key) => self.peer_slow(key),
+                Timer::PeerIdle(node) => self.peer_idle(&node),
+                Timer::Expire(id) => self.expire(&id),
+                Timer::StartReply(id) => self.start_is_slow(&id),
+                Timer::RetryChange(id) => self.retry_change(&id),
+                Timer::RetryOutput(id) => self.retry_output(&id),
+                Timer::RetryRemove(id) => self.advance(&id),
+                Timer::RetryAttach(id) => self.attach(&id),
+            }
+        }
+    }
+
+    /// A task was carried out, or not.
+    pub fn handle_done(&mut self, now: Now, key: TaskKey, result: UnitTaskResult) {
+        self.now = now;
+        let Some((id, serial, purpose)) = self.tasks.remove(&key) else {
+            return;
+        };
+        // These hold a part of a session's window, whatever became of the unit.
+        match purpose {
+            Purpose::SessionRead { session, channel, max } => return self.session_read(session, channel, max, result),
+            Purpose::PeerRead { peer, channel, max } => return self.peer_read(peer, channel, max, result),
+            _ => {}
+        }
+        if self.units.get(&id).is_none_or(|unit| unit.serial != serial) {
+            return;
+        }
+        match purpose {
+            Purpose::Create => self.created(&id, result),
+            Purpose::WriteStdin => self.stdin_written(&id, result),
+            Purpose::Update { change, sync } => self.updated(&id, change, sync, result),
+            Purpose::Spawn => self.spawned(&id, result),
+            Purpose::Attach => self.attached(&id, result),
+            Purpose::CancelRunner => self.runner_told(&id, &result),
+            Purpose::Remove => self.removed(&id, result),
+            Purpose::Results { client, max } => self.results_read(client, max, result),
+            Purpose::SessionHash => self.session_hashed(&id, result),
+            Purpose::WriteOutput => self.output_written(&id, result),
+            Purpose::HashOutput { total } => self.output_hashed(&id, total, result),
+            Purpose::SessionRead { .. } | Purpose::PeerRead { .. } => {}
+        }
+    }
+
+    fn task(&mut self, id: &UnitId, purpose: Purpose, task: UnitTask) {
+        let Some(unit) = self.units.get(id) else { return };
+        let serial = unit.serial;
+        let key = TaskKey(self.fresh_key());
+        self.tasks.insert(key, (id.clone(), serial, purpose));
+        self.out.push_back(WorkOutput::Task(key, id.clone(), task));
+    }
+
+    fn fresh_key(&mut self) -> u64 {
+        let key = self.next_key;
+        self.next_key += 1;
+        key
+    }
+
+    /// A unit by the ID a client gave.
+    fn find(&self, text: &str) -> Option<UnitId> {
+        UnitId::parse(text).filter(|id| self.units.contains_key(id))
+    }
+
+    fn reply(&mut self, client: ClientKey, reply: WorkReply) {
+        self.out.push_back(WorkOutput::Reply(client, reply));
+    }
+
+    fn refuse(&mut self, client: ClientKey, text: impl Into<String>) {
+        self.reply(client, WorkReply::Error(text.into()));
+    }
+
+    fn log(&mut self, severity: Severity, text: String) {
+        self.out.push_back(WorkOutput::Log(severity, text));
+    }
+
+    fn after(&self, wait: crate::time::Duration) -> Instant {
+        self.now.mono + wait
+    }
+}
+
+/// The classic text that clients and classic nodes match on (`work.md` §6).
+fn unknown_unit(id: &str) -> String {
+    format!("unknown work unit {id}")
+}
+
+/// Bytes one unit may have under way when `active` units share a session.
+fn unit_window(active: usize) -> u64 {
+    (UNITS_WINDOW / (active.max(1) as u64)).clamp(UNIT_WINDOW_MIN, UNIT_WINDOW)
+}
+
+/// What an adapter says of a task that should have been answered otherwise.
+fn failure(result: UnitTaskResult) -> String {
+    match result {
+        UnitTaskResult::Failed(UnitError::Io(text)) => text,
+        UnitTaskResult::Failed(UnitError::Missing) => "the unit's directory is gone".into(),
+        UnitTaskResult::Failed(UnitError::Exists) => "the unit's directory exists already".into(),
+        UnitTaskResult::Failed(UnitError::Refused(record)) => format!("the unit is {} already", record.state.name()),
+        other => format!("unexpected answer {other:?}"),
+    }
+}

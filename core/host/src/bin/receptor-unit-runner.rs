@@ -1,3 +1,7 @@
-//! The unit runner as a program of its own.
+//! The unit runner as a program of its own, for programs that embed a node and are not runners themselves.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    receptor_host::runner::main(std::env::args_os().skip(1))
+}

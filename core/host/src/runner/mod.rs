@@ -1,1 +1,73 @@
 //! The unit runner: a small process that outlives the daemon and owns one unit's command.
+//!
+//! The daemon [`spawn`]s the runner and hands it three descriptors: a listening socket (`runner.sock` in the unit's
+//! directory), and both ends of the pipe that will be the command's output. The runner opens a session of its own, puts
+//! itself into the record, starts the command, pumps the pipe into `stdout`, and writes how the command ended. All of
+//! that it does with or without a daemon. A daemon that was started anew [`attach`]es.
+//!
+//! # Protocol
+//!
+//! Lines of ASCII text, both ways, over `runner.sock`. The runner begins with `receptor-runner 1`, then says `running`
+//! when the command runs and the record says so, `output N` when `stdout` has grown to `N` bytes (only the newest of
+//! several sizes), and `finished` when the terminal record is durable; it ends then. The daemon may say `cancel`. Unknown
+//! lines are skipped. A daemon that does not read is told less, and holds nothing up.
+//!
+//! # The end of a command
+//!
+//! A command has ended when its process has, as in classic nodes. Processes it leaves behind may keep the pipe open; the
+//! runner waits 2 s for them to close it, takes what is in the pipe, and closes it.
+//!
+//! # Cancel
+//!
+//! SIGINT to the command; SIGTERM to its process group after 5 s or when the command has ended and left others behind;
+//! SIGKILL to every descendant 5 s after that. The runner is the reaper of all of them, so a process that detaches itself
+//! is still found. A cancelled unit is over when no descendant runs. SIGINT and SIGTERM to the runner itself mean cancel:
+//! that is how classic daemons do it.
+//!
+//! # A full disk
+//!
+//! While `stdout` cannot be written the runner stops reading the pipe, so that the command is held up, and tries again
+//! each second. Nothing is lost unless the unit is cancelled meanwhile.
+
+mod clients;
+mod connection;
+mod escalation;
+mod lines;
+mod process;
+mod pump;
+mod setup;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+pub use connection::{Attached, CANCEL, RunnerConnection, RunnerWatch, attach, spawn};
+pub use lines::Notice;
+pub use process::main;
+
+/// The first argument that makes the daemon's program a runner.
+pub const RUNNER_ARGUMENT: &str = "unit-runner";
+
+/// Version of arguments and protocol.
+const VERSION: &str = "1";
+
+/// Name of the socket in the unit's directory.
+const SOCKET: &str = "runner.sock";
+
+/// The program that calls [`main`] with the arguments after `first_args`.
+#[derive(Clone, Debug)]
+pub struct RunnerProgram {
+    /// Its path.
+    pub path: PathBuf,
+    /// Arguments that make it a runner.
+    pub first_args: Vec<OsString>,
+}
+
+impl Default for RunnerProgram {
+    /// The running program itself, even if its file was replaced meanwhile, with [`RUNNER_ARGUMENT`].
+    fn default() -> Self {
+        Self {
+            path: "/proc/self/exe".into(),
+            first_args: vec![RUNNER_ARGUMENT.into()],
+        }
+    }
+}

@@ -22,6 +22,11 @@ pub struct Ext {
 }
 
 impl Ext {
+    /// Capability bit: every stream service of the node takes native streams besides QUIC.
+    pub const STREAMS: u64 = 1;
+    /// Capability bit: the node's control service grants the upgrade to a work session.
+    pub const WORK_SESSIONS: u64 = 2;
+
     /// What a node with these capabilities says in its routing updates.
     pub const fn new(capabilities: u64) -> Self {
         Self {

@@ -18,8 +18,8 @@ impl Digest {
         self.0 ^= hasher.finalize64();
     }
 
-    /// Adds or removes an advertisement or its tombstone. `stamp` is the time in nanoseconds, held to 64 bits, of what one of
-    /// our own nodes advertises, and 0 for classic nodes, whose every refresh has a new time.
+    /// Adds or removes an advertisement; tombstones do not count. `stamp` is the time in nanoseconds since the Unix epoch, held
+    /// to 64 bits, of what one of our own nodes advertises, and 0 for classic nodes, whose every refresh has a new time.
     pub fn toggle_advert(&mut self, node: &str, service: &str, stamp: u64) {
         let mut hasher = start(2, node);
         append_text(&mut hasher, service);
@@ -57,6 +57,21 @@ mod tests {
         assert_ne!(a, b);
         b.toggle_record("bar", 1, 1 << 32);
         assert_eq!(a, b);
+    }
+
+    /// The examples of `docs/protocol-extended.md` §4.6, also hashed in one piece.
+    #[test]
+    fn published_examples() {
+        let hash = |bytes: &[u8]| HighwayHasher::new(Key([0; 4])).hash64(bytes);
+        let mut digest = Digest::default();
+        digest.toggle_record("foo", 28_521_267_211_259_375, 0x4_0000_0007);
+        let record = hash(b"\x01\x03\0\0\0foo\xef\xcd\xab\x00\xf1\x53\x65\x00\x04\0\0\0");
+        assert_eq!(digest, Digest(record));
+        assert_eq!(record, 0x85b9_b1f9_b4e2_b8cc);
+        digest.toggle_advert("bar", "svc", 0);
+        let advert = hash(b"\x02\x03\0\0\0bar\x03\0\0\0svc\0\0\0\0\0\0\0\0");
+        assert_eq!(digest, Digest(record ^ advert));
+        assert_eq!(record ^ advert, 0x0498_b9e6_b530_80af);
     }
 
     #[test]

@@ -1,4 +1,7 @@
+use super::reader::MAX_DEPTH;
 use super::*;
+use crate::wire::WireError;
+use alloc::string::String;
 use alloc::string::ToString;
 use alloc::vec;
 use proptest::prelude::*;

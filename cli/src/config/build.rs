@@ -1,0 +1,317 @@
+//! From items to one typed configuration, in the classic phases (`config.md` §5).
+//!
+//! Init and prepare check all items as the classic node does, then whatever does not exist yet is refused by name, then
+//! the run phase is checked as far as it can be without a network. So a mistake has its classic text even in an entity
+//! that would be refused.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use receptor_core::config::{Config as CoreConfig, SocketFile};
+use receptor_core::id::{NodeId, ServiceName};
+use receptor_host::tcp::split_host_port;
+
+use super::entity::Support;
+use super::error::ConfigError;
+use super::item::Item;
+use super::number::parse_duration;
+use super::typed::{Backend, Config, ControlService, Host, Links, Node, TcpListener, TcpPeer, Worker, WorkerKind};
+use crate::logging::Level;
+
+type Result<T, E = ConfigError> = std::result::Result<T, E>;
+
+/// Builds the configuration. `items` hold a `node` and no exclusive entity.
+///
+/// # Errors
+/// The first mistake, in the order of the phases.
+pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) -> Result<Config> {
+    let mut node = None;
+    let mut log_level = Level::Info;
+    for item in items {
+        match item.name() {
+            "node" => node = Some(self::node(item, host)?),
+            "log-level" => log_level = item.text("level").parse().map_err(ConfigError::new)?,
+            _ => {}
+        }
+    }
+    items.iter().try_for_each(prepare)?;
+    items.iter().try_for_each(refuse)?;
+    let mut config = Config {
+        node: node.ok_or_else(|| ConfigError::new("no node is configured"))?,
+        log_level,
+        trace: false,
+        backends: Vec::new(),
+        control_services: Vec::new(),
+        workers: Vec::new(),
+        warnings: replaced(items),
+        config_file: config_file.map(PathBuf::from),
+    };
+    let verifies = items
+        .iter()
+        .any(|item| item.name() == "work-verification" && item.has("publickey"));
+    for item in items {
+        match item.name() {
+            "trace" => config.trace = true,
+            "local-only" => config.backends.push(Backend::LocalOnly),
+            "tcp-listener" => config.backends.push(Backend::TcpListener(tcp_listener(item)?)),
+            "tcp-peer" => config.backends.push(Backend::TcpPeer(tcp_peer(item)?)),
+            "control-service" => {
+                let service = control_service(item, &config.control_services)?;
+                config.control_services.push(service);
+            }
+            "work-command" | "work-python" | "work-kubernetes" => {
+                let worker = worker(item, &config.workers, verifies)?;
+                if let WorkerKind::Unavailable { reason } = &worker.kind {
+                    let name = &worker.work_type;
+                    config
+                        .warnings
+                        .push(format!("work type {name} is not offered: {reason} ({})", item.origin));
+                }
+                config.workers.push(worker);
+            }
+            _ if item.entity.support == Support::Unavailable => {
+                let text = format!(
+                    "{} is not supported yet and has no effect ({})",
+                    item.name(),
+                    item.origin
+                );
+                config.warnings.push(text);
+            }
+            _ => {}
+        }
+    }
+    Ok(config)
+}
+
+fn node(item: &Item, host: &Host) -> Result<Node> {
+    let id = match item.text("id") {
+        "" if host.name == "localhost" || host.name.starts_with("localhost.") => {
+            return Err(ConfigError::new(
+                "no node ID specified and local host name is localhost",
+            ));
+        }
+        "" => &host.name,
+        id => {
+            NodeId::check_own(id).map_err(ConfigError::new)?;
+            id
+        }
+    };
+    let data_dir = match item.text("datadir") {
+        "" => host.temp_dir.join("receptor"),
+        dir => PathBuf::from(dir),
+    };
+    Ok(Node {
+        id: NodeId::new(id),
+        data_dir: below(&data_dir, id)?,
+        idle_timeout: idle_timeout(item)?,
+    })
+}
+
+/// The directory of node `id` in `dir`. A host name is not checked as an ID is, so that a path could hide in it.
+fn below(dir: &Path, id: &str) -> Result<PathBuf> {
+    if matches!(id, "." | "..") || id.contains(['/', '\0']) {
+        return Err(ConfigError::new(format!(
+            "node ID {id:?} cannot be the name of a directory"
+        )));
+    }
+    Ok(dir.join(id))
+}
+
+fn idle_timeout(item: &Item) -> Result<Duration> {
+    let text = item.text("maxidleconnectiontimeout");
+    if text.is_empty() {
+        return Ok(CoreConfig::MIN_IDLE_TIMEOUT);
+    }
+    let nanos = parse_duration(text).ok_or_else(|| {
+        ConfigError::new(
+            "failed to parse MaxIdleConnectionTimeout from configuration file -- \
+             valid examples include '1.5h', '30m', '30m10s'",
+        )
+    })?;
+    let minimum = CoreConfig::MIN_IDLE_TIMEOUT;
+    match u64::try_from(nanos).map(Duration::from_nanos) {
+        Ok(timeout) if timeout >= minimum => Ok(timeout),
+        _ => Err(ConfigError::new(format!(
+            "user defined maxIdleConnectionTimeout [{nanos}] is less than the default default timeout [{}]",
+            minimum.as_nanos()
+        ))),
+    }
+}
+
+/// The checks of the prepare phase.
+fn prepare(item: &Item) -> Result<()> {
+    match item.name() {
+        "tcp-listener" | "udp-listener" | "ws-listener" | "tcp-peer" | "udp-peer" | "ws-peer" => {
+            check_cost(item.float("cost"), "")?;
+            for (node, cost) in item.costs("nodecost").into_iter().flatten() {
+                check_cost(*cost, &format!(" for {node}"))?;
+            }
+            if item.has("extraheader") && !item.text("extraheader").contains(':') {
+                return Err(ConfigError::new("extra header must be in the form key:value"));
+            }
+        }
+        "work-signing" => {
+            must_exist(item.text("privatekey"))?;
+            if item.has("tokenexpiration") && parse_duration(item.text("tokenexpiration")).is_none() {
+                return Err(ConfigError::new(
+                    "failed to parse TokenExpiration -- valid examples include '1.5h', '30m', '30m10s'",
+                ));
+            }
+        }
+        "work-verification" => must_exist(item.text("publickey"))?,
+        _ => {}
+    }
+    Ok(())
+}
+
+fn check_cost(cost: f64, whose: &str) -> Result<()> {
+    // Not a number is not positive either, and JSON has no infinity to tell a peer.
+    if cost.is_finite() && cost > 0.0 {
+        return Ok(());
+    }
+    let wanted = if cost == f64::INFINITY { "finite" } else { "positive" };
+    Err(ConfigError::new(format!("connection cost must be {wanted}{whose}")))
+}
+
+fn must_exist(path: &str) -> Result<()> {
+    if Path::new(path).exists() {
+        Ok(())
+    } else {
+        Err(ConfigError::new(format!("{path} does not exist")))
+    }
+}
+
+/// Refuses what would open or cut the mesh by being absent.
+fn refuse(item: &Item) -> Result<()> {
+    let name = item.name();
+    if item.entity.support == Support::Refused {
+        return Err(ConfigError::unsupported(name));
+    }
+    let params: &[&str] = match name {
+        "node" => &["firewallrules"],
+        "tcp-listener" | "tcp-peer" => &["tls"],
+        "control-service" => &["tls", "tcplisten", "tcptls"],
+        _ => &[],
+    };
+    match params.iter().find(|param| item.has(param)) {
+        Some(param) => Err(ConfigError::unsupported(format_args!("{name} {param}"))),
+        None => Ok(()),
+    }
+}
+
+/// Singletons given more than once where the classic node lets the last one win: on the command line and then in a
+/// file, or in two files.
+fn replaced(items: &[Item]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    for (index, item) in items.iter().enumerate().filter(|(_, item)| item.entity.singleton) {
+        if let Some(earlier) = items[..index]
+            .iter()
+            .rev()
+            .find(|earlier| earlier.name() == item.name())
+        {
+            let name = item.name();
+            warnings.push(format!(
+                "{name} of {} replaces {name} of {}",
+                item.origin, earlier.origin
+            ));
+        }
+    }
+    warnings
+}
+
+fn tcp_listener(item: &Item) -> Result<TcpListener> {
+    let port = item.int("port");
+    let port =
+        u16::try_from(port).map_err(|_| ConfigError::new(format!("listen tcp: address {port}: invalid port")))?;
+    let host = item.text("bindaddr");
+    Ok(TcpListener {
+        bind: format!("{host}:{port}"),
+        links: links(item),
+    })
+}
+
+fn tcp_peer(item: &Item) -> Result<TcpPeer> {
+    let address = item.text("address");
+    split_host_port(address).map_err(ConfigError::new)?;
+    Ok(TcpPeer {
+        address: address.into(),
+        redial: item.bool("redial"),
+        links: links(item),
+    })
+}
+
+fn links(item: &Item) -> Links {
+    let ids = |names: &[String]| names.iter().map(|name| NodeId::new(name)).collect();
+    let costs = item.costs("nodecost").into_iter().flatten();
+    Links {
+        cost: item.float("cost"),
+        node_costs: costs.map(|(node, cost)| (NodeId::new(node), *cost)).collect(),
+        allowed_peers: item.texts("allowedpeers").map(ids),
+    }
+}
+
+fn control_service(item: &Item, earlier: &[ControlService]) -> Result<ControlService> {
+    let socket_error = |why: String| ConfigError::new(format!("error opening Unix socket: {why}"));
+    let name = item.text("service");
+    let service = match name {
+        "" => None,
+        name => Some(ServiceName::new(name).map_err(|_| socket_error(format!("service name {name} too long")))?),
+    };
+    let path = item.text("filename");
+    if service.is_none() && path.is_empty() {
+        return Err(ConfigError::new("no listeners specified"));
+    }
+    let taken = |service: &ServiceName| service.is_reserved() || earlier.iter().any(|e| e.service == Some(*service));
+    if service.as_ref().is_some_and(taken) {
+        return Err(socket_error(format!("service {name} is already listening")));
+    }
+    if !path.is_empty()
+        && earlier
+            .iter()
+            .any(|e| e.socket.as_ref().is_some_and(|socket| socket.path == path))
+    {
+        return Err(socket_error(format!("{path} belongs to another control-service")));
+    }
+    let mode = item.int("permissions");
+    let mode = u32::try_from(mode)
+        .ok()
+        .filter(|mode| *mode <= 0o7777)
+        .ok_or_else(|| socket_error(format!("permissions {mode:#o} are not a file mode")))?;
+    let socket = (!path.is_empty()).then(|| SocketFile {
+        path: path.into(),
+        mode,
+    });
+    Ok(ControlService { service, socket })
+}
+
+fn worker(item: &Item, earlier: &[Worker], verifies: bool) -> Result<Worker> {
+    let entity = item.name();
+    let work_type = item.text("worktype");
+    let verify = item.bool("verifysignature");
+    if entity == "work-command" && verify && !verifies {
+        return Err(ConfigError::new(format!(
+            "VerifySignature for work command '{work_type}' is true, \
+             but the work verification public key is not specified"
+        )));
+    }
+    if work_type == "remote" || earlier.iter().any(|worker| worker.work_type == work_type) {
+        return Err(ConfigError::new(format!("work type {work_type} already registered")));
+    }
+    let kind = match entity {
+        "work-command" if verify => WorkerKind::Unavailable {
+            reason: "verifysignature of work-command is not supported yet".into(),
+        },
+        "work-command" => WorkerKind::Command {
+            command: item.text("command").into(),
+            params: item.text("params").into(),
+            allow_runtime_params: item.bool("allowruntimeparams"),
+        },
+        _ => WorkerKind::Unavailable {
+            reason: format!("{entity} is not supported yet"),
+        },
+    };
+    Ok(Worker {
+        work_type: work_type.into(),
+        kind,
+    })
+}

@@ -1,0 +1,79 @@
+//! Configuration: command line and file onto one typed [`Config`].
+//!
+//! `args` and `file` turn text into [`item::Item`]s with the help of the table in `entity`; `build` checks them as a
+//! whole; `to_core` says what of the result the core has to know.
+
+mod args;
+mod build;
+pub mod entity;
+mod error;
+pub mod file;
+pub mod item;
+mod nearest;
+pub mod number;
+mod scalar;
+mod table;
+pub mod to_core;
+mod typed;
+pub mod value;
+pub mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::ConfigError;
+pub use typed::{Backend, Config, ControlService, Host, Links, Node, TcpListener, TcpPeer, Worker, WorkerKind};
+
+use args::Request;
+use item::Item;
+
+/// What the user wants the program to do.
+#[derive(Debug)]
+pub enum Action {
+    /// Print the help.
+    Help,
+    /// Print the bash completion script.
+    Completion,
+    /// Print the version.
+    Version,
+    /// Run a node.
+    Run(Box<Config>),
+}
+
+/// Reads the arguments after the program's name, and the files they name.
+///
+/// # Errors
+/// The text to print after `Error: `.
+pub fn load(args: &[String], host: &Host) -> Result<Action, ConfigError> {
+    load_with(args, host, &file::read)
+}
+
+fn load_with(
+    args: &[String],
+    host: &Host,
+    open: &dyn Fn(&str) -> Result<Vec<Item>, ConfigError>,
+) -> Result<Action, ConfigError> {
+    let (mut items, config_file) = match args::parse(args, open)? {
+        Request::Help => return Ok(Action::Help),
+        Request::Completion => return Ok(Action::Completion),
+        Request::Items { items, config_file } => (items, config_file),
+    };
+    if let Some(item) = items.iter().find(|item| item.entity.exclusive) {
+        let name = item.name();
+        if items.len() > 1 {
+            return Err(ConfigError::new(format!(
+                "cannot specify any other options with {name}"
+            )));
+        }
+        if name == "version" {
+            return Ok(Action::Version);
+        }
+        return Err(ConfigError::unsupported(name));
+    }
+    for entity in entity::ENTITIES.iter().filter(|entity| entity.required) {
+        if items.iter().all(|item| item.name() != entity.name) {
+            items.push(Item::implicit(entity));
+        }
+    }
+    build::build(&items, host, config_file).map(|config| Action::Run(Box::new(config)))
+}

@@ -1,0 +1,98 @@
+//! What of the configuration the core needs to know.
+
+use receptor_core::config::{
+    Backend as CoreBackend, BackendKind, Config as CoreConfig, ControlService as CoreControlService, WorkKind, WorkType,
+};
+
+use receptor_host::machine;
+
+use super::typed::{Backend, Config, Links, WorkerKind};
+
+/// Facts about the machine that `status` shows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Machine {
+    /// Logical CPUs.
+    pub cpu_count: u64,
+    /// Memory in MiB.
+    pub memory_mib: u64,
+}
+
+impl Machine {
+    /// The machine this program runs on.
+    pub fn current() -> Self {
+        Self {
+            cpu_count: machine::cpu_count() as u64,
+            memory_mib: machine::memory_mib(),
+        }
+    }
+}
+
+impl Config {
+    /// The configuration of the core. Backends, control services and work types keep their order, so that an index
+    /// means the same on both sides.
+    pub fn to_core(&self, machine: Machine) -> CoreConfig {
+        let mut core = CoreConfig::new(self.node.id.clone());
+        core.version = crate::VERSION.into();
+        core.cpu_count = machine.cpu_count;
+        core.memory_mib = machine.memory_mib;
+        core.idle_timeout = self.node.idle_timeout;
+        core.backends = self.backends.iter().map(backend).collect();
+        core.control_services = self
+            .control_services
+            .iter()
+            .map(|service| CoreControlService {
+                service: service.service,
+                socket: service.socket.clone(),
+            })
+            .collect();
+        core.work_types = self
+            .workers
+            .iter()
+            .map(|worker| WorkType {
+                name: worker.work_type.clone(),
+                kind: work_kind(&worker.kind),
+            })
+            .collect();
+        core
+    }
+}
+
+fn backend(backend: &Backend) -> CoreBackend {
+    let with = |kind, links: &Links| CoreBackend {
+        kind,
+        cost: links.cost,
+        node_costs: links.node_costs.clone(),
+        allowed_peers: links.allowed_peers.clone(),
+    };
+    match backend {
+        Backend::TcpListener(it) => with(BackendKind::TcpListener { bind: it.bind.clone() }, &it.links),
+        Backend::TcpPeer(it) => with(
+            BackendKind::TcpPeer {
+                address: it.address.clone(),
+                redial: it.redial,
+            },
+            &it.links,
+        ),
+        Backend::LocalOnly => CoreBackend {
+            kind: BackendKind::LocalOnly,
+            cost: 1.0,
+            node_costs: Default::default(),
+            allowed_peers: None,
+        },
+    }
+}
+
+fn work_kind(kind: &WorkerKind) -> WorkKind {
+    match kind {
+        WorkerKind::Command {
+            command,
+            params,
+            allow_runtime_params,
+        } => WorkKind::Command {
+            command: command.clone(),
+            params: params.clone(),
+            allow_runtime_params: *allow_runtime_params,
+        },
+        WorkerKind::Unavailable { reason } => WorkKind::Unavailable { reason: reason.clone() },
+    }
+}

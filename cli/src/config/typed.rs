@@ -1,0 +1,140 @@
+//! A checked configuration as plain data.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use receptor_core::config::SocketFile;
+use receptor_core::id::{NodeId, ServiceName};
+
+use crate::logging::Level;
+
+/// A configuration that passed every check that needs no network.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Identity and settings.
+    pub node: Node,
+    /// How much is logged.
+    pub log_level: Level,
+    /// Whether packets are logged.
+    pub trace: bool,
+    /// Listeners, peers and `local-only`, in order.
+    pub backends: Vec<Backend>,
+    /// Control services, in order.
+    pub control_services: Vec<ControlService>,
+    /// Work types, in order.
+    pub workers: Vec<Worker>,
+    /// What the user should know; to be logged once the node starts.
+    pub warnings: Vec<String>,
+    /// The file that `reload` would read.
+    pub config_file: Option<PathBuf>,
+}
+
+/// `node`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Node {
+    /// Node ID.
+    pub id: NodeId,
+    /// The node's own data directory, `DATADIR/NODEID`; not created yet.
+    pub data_dir: PathBuf,
+    /// A connection without received traffic for longer is dropped.
+    pub idle_timeout: Duration,
+}
+
+/// What makes links, or stands for their absence.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Backend {
+    /// `tcp-listener`.
+    TcpListener(TcpListener),
+    /// `tcp-peer`.
+    TcpPeer(TcpPeer),
+    /// `local-only`.
+    LocalOnly,
+}
+
+/// `tcp-listener`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TcpListener {
+    /// `HOST:PORT`; an IPv6 host has brackets, an empty one means all addresses.
+    pub bind: String,
+    /// Cost and admission.
+    pub links: Links,
+}
+
+/// `tcp-peer`.
+#[derive(Clone, PartialEq, Debug)]
+pub struct TcpPeer {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Dial again after a failure or a loss.
+    pub redial: bool,
+    /// Cost and admission.
+    pub links: Links,
+}
+
+/// What all backends have in common.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Links {
+    /// Cost of a link; positive and finite.
+    pub cost: f64,
+    /// Costs for certain peers; positive and finite.
+    pub node_costs: BTreeMap<NodeId, f64>,
+    /// Who may connect; `None` is everybody.
+    pub allowed_peers: Option<BTreeSet<NodeId>>,
+}
+
+/// `control-service`. At least one of the two is present.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlService {
+    /// Mesh service.
+    pub service: Option<ServiceName>,
+    /// Unix socket.
+    pub socket: Option<SocketFile>,
+}
+
+/// A work type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Worker {
+    /// Its name, unique.
+    pub work_type: String,
+    /// What runs.
+    pub kind: WorkerKind,
+}
+
+/// Kinds of work type.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum WorkerKind {
+    /// `work-command`.
+    Command {
+        /// The program.
+        command: String,
+        /// Its parameters, not split yet.
+        params: String,
+        /// Whether a submitter may append parameters.
+        allow_runtime_params: bool,
+    },
+    /// Configured, but of a kind this program cannot run: not advertised, submissions are refused with the reason.
+    Unavailable {
+        /// Why, e.g. `work-kubernetes is not supported yet`.
+        reason: String,
+    },
+}
+
+/// What a configuration takes from the machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Host {
+    /// Host name, the default node ID.
+    pub name: String,
+    /// Directory for temporary files, used when `datadir` is set to nothing.
+    pub temp_dir: PathBuf,
+}
+
+impl Host {
+    /// The machine this program runs on.
+    pub fn current() -> Self {
+        Self {
+            name: receptor_host::machine::hostname(),
+            temp_dir: std::env::temp_dir(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! The `receptor` program: configuration, logging and the way into the node.
+
+pub mod config;
+pub mod help;
+pub mod logging;
+pub mod run;
+
+/// Version of the program.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -1,0 +1,530 @@
+//! The unit runner, end to end: real processes in real directories.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::mpsc::{self, Receiver};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use receptor_core::workceptor::{
+    Change, ProcessIdentity, Record, RunnerEvent, State, UnitError, UnitId, UnitTask, UnitTaskResult,
+};
+use receptor_host::runner::{self, CANCEL, RunnerConnection, RunnerProgram};
+use receptor_host::{UnitDir, UnitStore, identity, process_table};
+use tempfile::TempDir;
+
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+struct Bench {
+    _dir: TempDir,
+    store: UnitStore,
+    unit: UnitId,
+}
+
+impl Bench {
+    /// A unit that is about to be started.
+    fn new(stdin: &[u8]) -> Self {
+        Self::in_dir(tempfile::tempdir().unwrap(), stdin)
+    }
+
+    fn in_dir(dir: TempDir, stdin: &[u8]) -> Self {
+        let store = UnitStore::open(dir.path(), "node").unwrap();
+        let bench = Self {
+            _dir: dir,
+            store,
+            unit: UnitId::parse("unit1234").unwrap(),
+        };
+        let record = Record::command("test", String::new());
+        assert_eq!(bench.run(UnitTask::Create { record }), UnitTaskResult::Done);
+        let data = Bytes::copy_from_slice(stdin);
+        assert_eq!(
+            bench.run(UnitTask::WriteStdin { offset: 0, data }),
+            UnitTaskResult::Done
+        );
+        assert!(matches!(bench.run(starting()), UnitTaskResult::Record(_)));
+        bench
+    }
+
+    fn run(&self, task: UnitTask) -> UnitTaskResult {
+        self.store.run(&self.unit, task)
+    }
+
+    fn dir(&self) -> UnitDir {
+        self.store.unit_dir(&self.unit)
+    }
+
+    fn spawn(&self, program: &str, args: &[&str]) -> RunnerConnection {
+        let args: Vec<String> = args.iter().map(|&arg| arg.into()).collect();
+        runner::spawn(&runner_program(), &self.dir(), program, &args).unwrap()
+    }
+
+    fn shell(&self, script: &str) -> RunnerConnection {
+        self.spawn("sh", &["-c", script])
+    }
+
+    fn output(&self) -> Vec<u8> {
+        fs::read(self.dir().stdout()).unwrap()
+    }
+
+    /// Waits until the unit's output has this text.
+    fn wait_for_output(&self, text: &str) {
+        wait_until(|| String::from_utf8_lossy(&fs::read(self.dir().stdout()).unwrap_or_default()).contains(text));
+    }
+
+    fn runner(&self) -> ProcessIdentity {
+        self.dir().read().unwrap().extra.command().unwrap().runner().unwrap()
+    }
+}
+
+fn starting() -> UnitTask {
+    UnitTask::Update {
+        change: Change::Starting,
+        sync: true,
+    }
+}
+
+fn runner_program() -> RunnerProgram {
+    RunnerProgram {
+        path: env!("CARGO_BIN_EXE_receptor-unit-runner").into(),
+        first_args: vec![],
+    }
+}
+
+fn wait_until(mut condition: impl FnMut() -> bool) {
+    let end = Instant::now() + PATIENCE;
+    while !condition() {
+        assert!(Instant::now() < end, "it did not come");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Events as they come.
+fn events(connection: RunnerConnection) -> Receiver<RunnerEvent> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || connection.follow(|event| drop(sender.send(event))));
+    receiver
+}
+
+/// All events; the last must be `Finished`.
+fn finish(connection: RunnerConnection) -> (Vec<RunnerEvent>, Record) {
+    let receiver = events(connection);
+    let mut seen = Vec::new();
+    loop {
+        match receiver.recv_timeout(PATIENCE).unwrap() {
+            RunnerEvent::Finished(record) => {
+                assert_eq!(receiver.recv(), Err(mpsc::RecvError), "Finished is the last");
+                return (seen, record);
+            }
+            event => seen.push(event),
+        }
+    }
+}
+
+fn is_running(event: &RunnerEvent) -> bool {
+    matches!(event, RunnerEvent::Running(_))
+}
+
+fn cancel(connection: &RunnerConnection) {
+    (&connection.stream).write_all(CANCEL).unwrap();
+}
+
+/// `NAME=PID` out of the unit's output.
+fn pid_in(output: &[u8], name: &str) -> u32 {
+    let output = String::from_utf8_lossy(output);
+    let line = output
+        .lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
+    line.unwrap().parse().unwrap()
+}
+
+fn is_gone(pid: u32) -> bool {
+    process_table::Process::read(pid).map_or(true, |process| !process.is_running())
+}
+
+#[test]
+fn binary_input_comes_back_and_the_directory_is_classic_again() {
+    let input: Vec<u8> = (0..200_000_u32).map(|number| (number * 31 % 256) as u8).collect();
+    let bench = Bench::new(&input);
+    let (seen, record) = finish(bench.spawn("cat", &[]));
+    assert_eq!(bench.output(), input);
+    assert_eq!(
+        (record.state, record.detail.as_str()),
+        (State::Succeeded, "exit status 0")
+    );
+    assert_eq!(record.stdout_size, input.len() as u64);
+    assert!(matches!(seen.last(), Some(RunnerEvent::Output(200_000))), "{seen:?}");
+    let UnitTaskResult::Hash { checksum, size } = bench.run(UnitTask::HashOutput { len: u64::MAX }) else {
+        panic!("no hash")
+    };
+    assert_eq!(size, record.stdout_size);
+    assert_eq!(record.extra.command().unwrap().checksum, Some(checksum));
+    let mut names: Vec<_> = fs::read_dir(bench.dir().path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["status", "status.lock", "stdin", "stdout"]);
+}
+
+#[test]
+fn output_and_errors_are_told_as_they_come() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo one; echo two >&2; sleep 0.2; echo three; exit 3");
+    let (seen, record) = finish(connection);
+    assert_eq!(bench.output(), b"one\ntwo\nthree\n");
+    assert_eq!((record.state, record.detail.as_str()), (State::Failed, "exit status 3"));
+    assert!(seen.iter().any(is_running), "{seen:?}");
+    let sizes: Vec<_> = seen
+        .iter()
+        .filter_map(|event| {
+            if let RunnerEvent::Output(size) = event {
+                Some(*size)
+            } else {
+                None
+            }
+        })
+        .collect();
+    assert!(
+        sizes.is_sorted() && sizes.len() > 1 && sizes.last() == Some(&14),
+        "{sizes:?}"
+    );
+}
+
+#[test]
+fn a_command_killed_by_a_signal_says_so() {
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.shell("kill -9 $$"));
+    assert_eq!(
+        (record.state, record.detail.as_str()),
+        (State::Failed, "signal: killed")
+    );
+}
+
+#[test]
+fn a_missing_program_is_told_in_the_classic_words() {
+    let bench = Bench::new(b"");
+    let (seen, record) = finish(bench.spawn("no-such-program", &["x"]));
+    assert_eq!(record.state, State::Failed);
+    assert_eq!(
+        record.detail,
+        "exec: \"no-such-program\": executable file not found in $PATH"
+    );
+    assert!(!seen.iter().any(is_running));
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.spawn("/no/such", &[]));
+    assert_eq!(record.detail, "fork/exec /no/such: no such file or directory");
+    let bench = Bench::new(b"");
+    fs::remove_file(bench.dir().stdin()).unwrap();
+    let (_, record) = finish(bench.spawn("cat", &[]));
+    assert!(
+        record.detail.ends_with("stdin: no such file or directory"),
+        "{}",
+        record.detail
+    );
+}
+
+#[test]
+fn arguments_are_passed_as_they_are() {
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.spawn("printf", &["%s|", "a b", "", "--help", "é\"'\\"]));
+    assert_eq!(record.state, State::Succeeded);
+    assert_eq!(bench.output(), "a b||--help|é\"'\\|".as_bytes());
+}
+
+#[test]
+fn a_unit_that_was_given_up_is_not_started() {
+    let bench = Bench::new(b"");
+    assert!(matches!(
+        bench.run(UnitTask::Update {
+            change: Change::CancelRequested,
+            sync: true
+        }),
+        UnitTaskResult::Record(_)
+    ));
+    let receiver = events(bench.shell("echo ran"));
+    let event = receiver.recv_timeout(PATIENCE).unwrap();
+    assert!(matches!(event, RunnerEvent::Lost { stdout_size: 0, .. }), "{event:?}");
+    assert!(!bench.dir().stdout().exists());
+}
+
+#[test]
+fn a_large_output_is_complete_and_has_its_checksum() {
+    const SIZE: u64 = 64 << 20;
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.shell(&format!("head -c {SIZE} /dev/urandom")));
+    assert_eq!(record.stdout_size, SIZE);
+    let UnitTaskResult::Hash { checksum, size } = bench.run(UnitTask::HashOutput { len: SIZE }) else {
+        panic!("no hash")
+    };
+    assert_eq!(size, SIZE);
+    assert_eq!(record.extra.command().unwrap().checksum, Some(checksum));
+}
+
+#[test]
+fn unit_directories_may_have_long_paths() {
+    let dir = tempfile::tempdir().unwrap();
+    let deep = dir.path().join("x".repeat(120)).join("y".repeat(120));
+    let store = UnitStore::open(&deep, "node").unwrap();
+    let unit = UnitId::parse(&"u".repeat(UnitId::MAX_LEN)).unwrap();
+    store.run(
+        &unit,
+        UnitTask::Create {
+            record: Record::command("test", String::new()),
+        },
+    );
+    store.run(
+        &unit,
+        UnitTask::WriteStdin {
+            offset: 0,
+            data: Bytes::new(),
+        },
+    );
+    store.run(&unit, starting());
+    let connection = runner::spawn(&runner_program(), &store.unit_dir(&unit), "true", &[]).unwrap();
+    assert_eq!(finish(connection).1.state, State::Succeeded);
+}
+
+#[test]
+fn the_runner_has_a_session_and_the_command_a_group() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo pid=$$; read x < /dev/zero || sleep 1000");
+    bench.wait_for_output("pid=");
+    let runner = bench.runner();
+    let process = process_table::Process::read(pid_in(&bench.output(), "pid")).unwrap();
+    assert_eq!(process.parent, runner.pid);
+    assert_eq!(process.session, runner.pid);
+    assert_eq!(process.group, process.pid);
+    assert_ne!(
+        process_table::Process::read(std::process::id()).unwrap().session,
+        runner.pid
+    );
+    cancel(&connection);
+    assert_eq!(finish(connection).1.state, State::Canceled);
+}
+
+#[test]
+fn cancelling_a_shell_ends_what_it_started_at_once() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("trap 'exit 0' INT; sleep 1000 & echo child=$!; wait");
+    bench.wait_for_output("child=");
+    let began = Instant::now();
+    cancel(&connection);
+    let (_, record) = finish(connection);
+    assert_eq!((record.state, record.detail.as_str()), (State::Canceled, "Canceled"));
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(is_gone(pid_in(&bench.output(), "child")));
+}
+
+#[test]
+fn whoever_ignores_signals_and_detaches_itself_is_killed_after_ten_seconds() {
+    let bench = Bench::new(b"");
+    let stubborn = "trap '' INT TERM; while :; do sleep 0.2; done";
+    let script = format!(
+        "trap '' INT TERM; (setsid sh -c 'echo far=$$; {}' &); echo near=$$; {stubborn}",
+        stubborn.replace('\'', "'\\''")
+    );
+    let connection = bench.shell(&script);
+    bench.wait_for_output("near=");
+    bench.wait_for_output("far=");
+    let (near, far) = (pid_in(&bench.output(), "near"), pid_in(&bench.output(), "far"));
+    let began = Instant::now();
+    cancel(&connection);
+    let (_, record) = finish(connection);
+    assert_eq!(record.state, State::Canceled);
+    let took = began.elapsed();
+    assert!(
+        took > Duration::from_secs(9) && took < Duration::from_secs(20),
+        "{took:?}"
+    );
+    assert!(is_gone(near) && is_gone(far));
+}
+
+#[test]
+fn a_signal_to_the_runner_is_a_cancel_as_classic_daemons_do_it() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo up; exec sleep 1000");
+    bench.wait_for_output("up");
+    let kill = Command::new("kill")
+        .args(["-INT", &bench.runner().pid.to_string()])
+        .status()
+        .unwrap();
+    assert!(kill.success());
+    assert_eq!(finish(connection).1.state, State::Canceled);
+}
+
+#[test]
+fn output_of_what_is_left_behind_is_waited_for_a_little() {
+    let bench = Bench::new(b"");
+    let began = Instant::now();
+    let (_, record) = finish(bench.shell("(sleep 0.5; echo late) & echo early"));
+    assert_eq!(bench.output(), b"early\nlate\n");
+    assert_eq!(record.state, State::Succeeded);
+    assert!(began.elapsed() < Duration::from_secs(2));
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.shell("sleep 20 & echo early"));
+    assert_eq!(
+        (record.state, bench.output().as_slice()),
+        (State::Succeeded, &b"early\n"[..])
+    );
+    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+}
+
+#[test]
+fn a_killed_runner_is_reported_its_output_saved_and_its_command_killed() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo pid=$$; exec sleep 1000");
+    bench.wait_for_output("pid=");
+    let runner = bench.runner();
+    let pid = pid_in(&bench.output(), "pid");
+    let receiver = events(connection);
+    wait_until(|| bench.dir().read().unwrap().state == State::Running);
+    // Stopped, so that what is written now stays in the pipe.
+    let signal = |signal: &str, pid: u32| {
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid.to_string()])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    signal("-STOP", runner.pid);
+    fs::OpenOptions::new()
+        .write(true)
+        .open(format!("/proc/{pid}/fd/1"))
+        .unwrap()
+        .write_all(b"last words\n")
+        .unwrap();
+    signal("-KILL", runner.pid);
+    let last = loop {
+        match receiver.recv_timeout(PATIENCE).unwrap() {
+            RunnerEvent::Running(_) | RunnerEvent::Output(_) => {}
+            event => break event,
+        }
+    };
+    let RunnerEvent::Lost { record, stdout_size } = last else {
+        panic!("{last:?}")
+    };
+    assert_eq!(record.state, State::Running);
+    assert!(bench.output().ends_with(b"last words\n"));
+    assert_eq!(stdout_size, bench.output().len() as u64);
+    assert!(is_gone(pid));
+    assert!(!identity::is_alive(&runner));
+    let attached = runner::attach(&bench.dir(), &runner).unwrap();
+    assert!(attached.connection.is_none());
+}
+
+#[test]
+fn only_the_named_runner_is_attached_to() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo up; exec sleep 1000");
+    bench.wait_for_output("up");
+    let runner = bench.runner();
+    let other = ProcessIdentity {
+        start_time: runner.start_time + 1,
+        ..runner.clone()
+    };
+    assert!(runner::attach(&bench.dir(), &other).unwrap().connection.is_none());
+    let second = runner::attach(&bench.dir(), &runner).unwrap();
+    assert_eq!(second.stdout_size, 3);
+    cancel(&second.connection.unwrap());
+    assert_eq!(finish(connection).1.state, State::Canceled);
+    bench.run(UnitTask::Remove);
+    assert_eq!(runner::attach(&bench.dir(), &runner).unwrap_err(), UnitError::Missing);
+}
+
+#[test]
+fn a_full_disk_holds_the_command_up_and_nothing_is_lost() {
+    const SMALL_DISK: &str = "RECEPTOR_TEST_SMALL_DISK";
+    // Again in a name space where a small disk can be mounted.
+    let Some(path) = std::env::var_os(SMALL_DISK) else {
+        let disk = tempfile::tempdir().unwrap();
+        let test = std::env::current_exe().unwrap();
+        let script = "mount -t tmpfs -o size=2m none \"$0\" || exit 99; exec \"$1\" --exact \"$2\" --nocapture";
+        let status = Command::new("unshare")
+            .args(["-rm", "sh", "-c", script])
+            .args([
+                disk.path(),
+                &test,
+                Path::new("a_full_disk_holds_the_command_up_and_nothing_is_lost"),
+            ])
+            .env(SMALL_DISK, disk.path())
+            .status();
+        match status.map(|status| status.code()) {
+            Ok(Some(0)) => {}
+            // Sandboxes often forbid name spaces (1) or mounting (99).
+            Ok(Some(1 | 99)) | Err(_) => eprintln!("not tried: no small disk can be mounted here"),
+            other => panic!("{other:?}"),
+        }
+        return;
+    };
+    let resize = |size: &str| {
+        let option = format!("remount,size={size}");
+        assert!(
+            Command::new("mount")
+                .args(["-o", &option])
+                .arg(&path)
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    let bench = Bench::in_dir(tempfile::tempdir_in(&path).unwrap(), b"");
+    let connection = bench.shell("head -c 3000000 /dev/zero; echo end");
+    wait_until(|| bench.dir().stdout_size() > 1_900_000);
+    assert!(matches!(
+        bench.run(UnitTask::WriteStdin { offset: 0, data: Bytes::from(vec![0; 1 << 20]) }),
+        UnitTaskResult::Failed(UnitError::Io(text)) if text.ends_with("no space left on device")
+    ));
+    thread::sleep(Duration::from_millis(1_500));
+    resize("8m");
+    let (_, record) = finish(connection);
+    assert_eq!((record.state, record.stdout_size), (State::Succeeded, 3_000_004));
+    assert!(bench.output().ends_with(b"\0end\n"));
+    let bench = Bench::in_dir(tempfile::tempdir_in(&path).unwrap(), b"");
+    let connection = bench.spawn("cat", &["/dev/zero"]);
+    wait_until(|| bench.dir().stdout_size() > 3_000_000);
+    cancel(&connection);
+    thread::sleep(Duration::from_millis(1_500));
+    resize("16m");
+    let (_, record) = finish(connection);
+    assert_eq!(
+        (record.state, record.stdout_size),
+        (State::Canceled, bench.dir().stdout_size())
+    );
+}
+
+#[test]
+fn a_unit_outlives_its_daemon() {
+    const DAEMON: &str = "RECEPTOR_TEST_DAEMON_OF";
+    // The daemon: this very test in another process, which starts the unit and is then killed.
+    if let Some(path) = std::env::var_os(DAEMON) {
+        let dir = UnitDir::new(Path::new(&path).to_owned());
+        let args = ["-c".to_owned(), "echo one; read x; sleep 1; echo two; cat".to_owned()];
+        let connection = runner::spawn(&runner_program(), &dir, "sh", &args).unwrap();
+        connection.follow(|event| println!("{event:?}"));
+        return;
+    }
+    let bench = Bench::new(b"go\nrest\n");
+    let mut daemon = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "a_unit_outlives_its_daemon", "--nocapture"])
+        .env(DAEMON, bench.dir().path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap().contains("Output(4)")));
+    daemon.kill().unwrap();
+    daemon.wait().unwrap();
+    let attached = runner::attach(&bench.dir(), &bench.runner()).unwrap();
+    assert_eq!(attached.record.state, State::Running);
+    let (seen, record) = finish(attached.connection.unwrap());
+    assert!(is_running(&seen[0]), "{seen:?}");
+    assert_eq!(record.state, State::Succeeded);
+    assert_eq!(bench.output(), b"one\ntwo\nrest\n");
+    assert_eq!(record.stdout_size, 13);
+}

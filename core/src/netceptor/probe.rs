@@ -1,0 +1,220 @@
+//! Ping and traceroute (`wire.md` §19).
+
+use alloc::borrow::ToOwned;
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::names::OWN;
+use super::{Owner, Router, RouterOutput};
+use crate::id::ServiceName;
+use crate::time::{Instant, Now};
+use crate::wire::classic::Unreachable;
+use crate::wire::data::{Header, MAX_HOPS};
+
+/// How long one ping waits for an answer.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Chosen by the caller, echoed in the result.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ProbeToken(pub u64);
+
+/// How one ping ended.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TraceHop {
+    /// Who answered; empty after a timeout.
+    pub from: String,
+    /// From sending to answer.
+    pub time: Duration,
+    /// What went wrong; `None` for a pong, and in a traceroute for a hop on the way.
+    pub error: Option<String>,
+}
+
+#[derive(Debug)]
+struct Probe {
+    token: ProbeToken,
+    target: String,
+    service: ServiceName,
+    sent: Instant,
+    deadline: Instant,
+    /// The hop value under way and what came before; `None` for a ping.
+    trace: Option<(u8, Vec<TraceHop>)>,
+}
+
+/// Pings under way, bounded.
+#[derive(Debug)]
+pub(super) struct Probes {
+    by_id: BTreeMap<u64, Probe>,
+    deadlines: BTreeSet<(Instant, u64)>,
+    next_id: u64,
+    limit: usize,
+}
+
+impl Probes {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            by_id: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            next_id: 0,
+            limit,
+        }
+    }
+
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|d| d.0)
+    }
+}
+
+impl Router {
+    /// Pings a node once. Ends with [`RouterOutput::PingDone`].
+    pub fn ping(&mut self, now: Now, token: ProbeToken, target: &str) {
+        self.start_probe(now, token, target, None);
+    }
+
+    /// Pings a node with 0, 1, 2, … hops until it answers. Ends with [`RouterOutput::TracerouteDone`].
+    pub fn traceroute(&mut self, now: Now, token: ProbeToken, target: &str) {
+        self.start_probe(now, token, target, Some((0, Vec::new())));
+    }
+
+    /// Ends a ping or traceroute whose result nobody wants any more.
+    pub fn cancel_probe(&mut self, token: ProbeToken) {
+        let found = self.probes.by_id.iter().find(|(_, p)| p.token == token);
+        if let Some(id) = found.map(|(&id, _)| id) {
+            self.end_probe(id);
+        }
+    }
+
+    fn start_probe(&mut self, now: Now, token: ProbeToken, target: &str, trace: Option<(u8, Vec<TraceHop>)>) {
+        let id = self.probes.next_id;
+        self.probes.next_id += 1;
+        let service = if self.probes.by_id.len() < self.probes.limit {
+            self.ports.open("", Owner::Probe(id), &mut self.rng)
+        } else {
+            Err(alloc::format!("too many pings under way: limit {}", self.probes.limit))
+        };
+        match service {
+            Ok(service) => {
+                let probe = Probe {
+                    token,
+                    target: target.to_owned(),
+                    service,
+                    sent: now.mono,
+                    deadline: now.mono,
+                    trace,
+                };
+                self.probes.by_id.insert(id, probe);
+                self.probes.deadlines.insert((now.mono, id));
+                self.send_probe(now, id);
+            }
+            Err(error) => {
+                let result = TraceHop {
+                    from: self.node_id().as_str().into(),
+                    time: Duration::ZERO,
+                    error: Some(error),
+                };
+                self.outputs.push_back(match trace {
+                    None => RouterOutput::PingDone { token, result },
+                    Some(_) => RouterOutput::TracerouteDone {
+                        token,
+                        hops: alloc::vec![result],
+                    },
+                });
+            }
+        }
+    }
+
+    /// Sends the ping whose turn it is.
+    fn send_probe(&mut self, now: Now, id: u64) {
+        let Some(probe) = self.probes.by_id.get_mut(&id) else {
+            return;
+        };
+        self.probes.deadlines.remove(&(probe.deadline, id));
+        (probe.sent, probe.deadline) = (now.mono, now.mono + TIMEOUT);
+        self.probes.deadlines.insert((probe.deadline, id));
+        let hops = probe.trace.as_ref().map_or(MAX_HOPS, |trace| trace.0);
+        let (service, to) = (probe.service, probe.target.clone());
+        let to = self.resolve(&to);
+        if let Err(error) = self.originate(now, service, to, ServiceName::PING, hops, &[]) {
+            let own = self.node_id().as_str().to_owned();
+            self.on_probe_problem(now, id, &own, error.as_str().into());
+        }
+    }
+
+    /// Any datagram is an answer.
+    pub(super) fn on_probe_answer(&mut self, now: Now, id: u64, header: &Header) {
+        let node = self.name_of(header.from).map_or("", |id| id.as_str());
+        let from = match header.from_service {
+            ServiceName::PING => node.to_owned(),
+            service => alloc::format!("{node}:{service}"),
+        };
+        self.step_probe(now, id, from, None);
+    }
+
+    /// An unreachable message, or the error of sending.
+    pub(super) fn on_probe_problem(&mut self, now: Now, id: u64, from: &str, problem: String) {
+        self.step_probe(now, id, from.to_owned(), Some(problem));
+    }
+
+    /// Times out what is due.
+    pub(super) fn expire_probes(&mut self, now: Now) {
+        while let Some(&(deadline, id)) = self.probes.deadlines.first() {
+            if deadline > now.mono {
+                return;
+            }
+            self.step_probe(now, id, String::new(), Some("timeout".into()));
+        }
+    }
+
+    /// One ping has an end: report it, or go on with the next hop value.
+    fn step_probe(&mut self, now: Now, id: u64, from: String, error: Option<String>) {
+        let Some(probe) = self.probes.by_id.get_mut(&id) else {
+            return;
+        };
+        let time = now.mono.since(probe.sent);
+        if let Some((hops, results)) = &mut probe.trace {
+            let on_the_way = error.as_deref() == Some(Unreachable::MESSAGE_EXPIRED);
+            results.push(TraceHop {
+                from,
+                time,
+                error: error.filter(|_| !on_the_way),
+            });
+            if on_the_way && *hops < MAX_HOPS {
+                *hops += 1;
+                self.send_probe(now, id);
+                return;
+            }
+            if let Some(Probe {
+                token,
+                trace: Some((_, hops)),
+                ..
+            }) = self.end_probe(id)
+            {
+                self.outputs.push_back(RouterOutput::TracerouteDone { token, hops });
+            }
+        } else if let Some(probe) = self.end_probe(id) {
+            self.outputs.push_back(RouterOutput::PingDone {
+                token: probe.token,
+                result: TraceHop { from, time, error },
+            });
+        }
+    }
+
+    fn end_probe(&mut self, id: u64) -> Option<Probe> {
+        let probe = self.probes.by_id.remove(&id)?;
+        self.probes.deadlines.remove(&(probe.deadline, id));
+        self.ports.close(probe.service);
+        Some(probe)
+    }
+
+    /// The name that a probe gave to a destination nobody has heard of.
+    pub(super) fn probe_target(&self, header: &Header) -> Option<String> {
+        if header.from != self.names.hash(OWN) {
+            return None;
+        }
+        match self.ports.owner(header.from_service)? {
+            Owner::Probe(id) => Some(self.probes.by_id.get(&id)?.target.clone()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Units that this node runs: start, runner, end.
+
+use alloc::format;
+use alloc::string::ToString as _;
+
+use super::api::{Severity, WorkReply};
+use super::change::Change;
+use super::id::UnitId;
+use super::split::split_words;
+use super::task::{RunnerEvent, UnitTask, UnitTaskResult};
+use super::timer::{Timer, back_off};
+use super::unit::{Run, Stage};
+use super::{Purpose, Workceptor, failure};
+use crate::config::WorkKind;
+use crate::time::Now;
+
+/// Detail of a unit whose node stopped between the decision to start it and word of a runner. It is never run again.
+pub(super) const START_UNKNOWN: &str = "start unknown: the node stopped while it was starting the command";
+
+/// Detail of a unit whose runner is gone without a word.
+pub(super) const RUNNER_LOST: &str = "runner lost: it is gone and has not said how the command ended";
+
+impl Workceptor {
+    /// What a runner tells.
+    pub fn handle_runner(&mut self, now: Now, id: &UnitId, event: RunnerEvent) {
+        self.now = now;
+        let Some(unit) = self.units.get_mut(id) else { return };
+        match event {
+            RunnerEvent::Running(record) => {
+                unit.adopt(record);
+                self.runner_up(id);
+            }
+            RunnerEvent::Output(size) => {
+                if !unit.is_complete() && size > unit.output {
+                    unit.output = size;
+                }
+            }
+            RunnerEvent::Finished(record) => {
+                let size = record.stdout_size;
+                unit.adopt(record);
+                self.runner_ended(id, size);
+            }
+            RunnerEvent::Lost { record, stdout_size } => {
+                unit.adopt(record);
+                self.runner_ended(id, stdout_size);
+            }
+        }
+        self.advance(id);
+    }
+
+    /// Stdin is complete: make it known to the disk that a runner will be started.
+    pub(super) fn start_command(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.cancelling || unit.run != Run::Waiting {
+            return;
+        }
+        let params = unit.record.extra.command().map_or("", |extra| extra.params.as_str());
+        if let Err(error) = split_words(params) {
+            return self.start_failed(id, error.text());
+        }
+        unit.run = Run::Recording;
+        self.update(id, Change::Starting, true);
+    }
+
+    /// `Starting` is durable: from here on the unit must not be started by anybody else.
+    pub(super) fn start_recorded(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.run != Run::Recording || unit.is_complete() {
+            return;
+        }
+        if unit.cancelling {
+            unit.run = Run::Over;
+            return self.update(id, Change::Canceled, true);
+        }
+        let params = unit.record.extra.command().map_or("", |extra| extra.params.as_str());
+        let (Some(WorkKind::Command { command, .. }), Ok(args)) =
+            (self.types.get(&unit.record.work_type), split_words(params))
+        else {
+            return self.start_failed(id, "its work type is gone");
+        };
+        unit.run = Run::Spawning;
+        let spawn = UnitTask::Spawn {
+            program: command.clone(),
+            args,
+        };
+        self.task(id, Purpose::Spawn, spawn);
+    }
+
+    pub(super) fn spawned(&mut self, id: &UnitId, result: UnitTaskResult) {
+        match result {
+            UnitTaskResult::Spawned => self.runner_up(id),
+            other => {
+                let error = failure(other);
+                self.log(Severity::Error, format!("unit {id}: cannot start a runner: {error}"));
+                self.start_failed(id, &error);
+            }
+        }
+        self.advance(id);
+    }
+
+    fn runner_up(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if matches!(unit.run, Run::Spawning | Run::Attaching) && !unit.is_complete() {
+            unit.run = Run::Up { cancel_told: false };
+        }
+        self.tell_started(id);
+    }
+
+    /// The client that submitted the unit learns that it has started.
+    pub(super) fn tell_started(&mut self, id: &UnitId) {
+        let Some(client) = self.units.get_mut(id).and_then(|unit| unit.starter.take()) else {
+            return;
+        };
+        self.timers.clear(&Timer::StartReply(id.clone()));
+        if self.clients.remove(&client).is_some() {
+            self.reply(client, WorkReply::Started { unit: id.clone() });
+        }
+    }
+
+    /// The runner is gone. If it left no terminal state, this node writes one.
+    fn runner_ended(&mut self, id: &UnitId, stdout_size: u64) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.is_complete() {
+            // The start was a success even if its end came first.
+            return self.tell_started(id);
+        }
+        if unit.run != Run::Over {
+            unit.run = Run::Over;
+            self.log(Severity::Warning, format!("unit {id}: {RUNNER_LOST}"));
+            self.update(
+                id,
+                Change::Lost {
+                    detail: RUNNER_LOST.to_string(),
+                    stdout_size,
+                },
+                true,
+            );
+        }
+    }
+
+    /// Looks for a runner left by an earlier process of this node.
+    pub(super) fn attach(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.is_complete() || unit.stage != Stage::Live {
+            return;
+        }
+        if let Some(identity) = unit.record.extra.command().and_then(super::extra::CommandExtra::runner) {
+            unit.run = Run::Attaching;
+            self.task(id, Purpose::Attach, UnitTask::Attach { identity });
+        }
+    }
+
+    pub(super) fn attached(&mut self, id: &UnitId, result: UnitTaskResult) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        match result {
+            UnitTaskResult::Attached {
+                record,
+                stdout_size,
+                alive,
+            } => {
+                unit.tries = 0;
+                unit.adopt(record);
+                if !unit.is_complete() {
+                    unit.output = unit.output.max(stdout_size);
+                }
+                if alive {
+                    self.runner_up(id);
+                } else {
+                    self.runner_ended(id, stdout_size);
+                }
+            }
+            // Nothing is known of the runner, so nothing is said of it.
+            other => {
+                let wait = back_off(unit.tries);
+                unit.tries += 1;
+                let first = unit.tries == 1;
+                let at = self.after(wait);
+                self.timers.set(Timer::RetryAttach(id.clone()), at);
+                if first {
+                    let error = failure(other);
+                    self.log(
+                        Severity::Error,
+                        format!("unit {id}: cannot reach its runner, trying again: {error}"),
+                    );
+                }
+            }
+        }
+        self.advance(id);
+    }
+
+    pub(super) fn runner_told(&mut self, id: &UnitId, result: &UnitTaskResult) {
+        if *result != UnitTaskResult::Done {
+            let error = failure(result.clone());
+            self.log(
+                Severity::Warning,
+                format!("unit {id}: cannot tell its runner to end: {error}"),
+            );
+        }
+    }
+
+    /// Ends a command that is to be cancelled, as far as it has come.
+    pub(super) fn advance_command(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if !unit.is_command() || !unit.cancelling || unit.is_complete() {
+            return;
+        }
+        match unit.run {
+            Run::Waiting => {
+                unit.run = Run::Over;
+                self.update(id, Change::Canceled, true);
+            }
+            Run::Up { cancel_told: false } => {
+                unit.run = Run::Up { cancel_told: true };
+                // A runner that is not up yet finds this in the record and does not start the command.
+                self.update(id, Change::CancelRequested, false);
+                self.task(id, Purpose::CancelRunner, UnitTask::Cancel);
+            }
+            Run::Recording | Run::Spawning | Run::Attaching | Run::Up { cancel_told: true } | Run::Over => {}
+        }
+    }
+}

@@ -1,0 +1,586 @@
+//! Sessions of submitters: this node runs units for others and pushes what happens to them.
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use bytes::Bytes;
+use highway::{HighwayHash as _, HighwayHasher, Key};
+
+use super::api::{SessionKey, Severity, WorkOutput};
+use super::id::UnitId;
+use super::ready::Ready;
+use super::spool::Source;
+use super::state::State;
+use super::submit::{check_signature, check_size, in_use};
+use super::task::{UnitTask, UnitTaskResult};
+use super::unit::{Asker, Digest, Stage, Unit, Verb};
+use super::{MAX_CHANNELS, Purpose, READ_MAX, SESSION_WINDOW, Workceptor, unit_window, unknown_unit};
+use crate::id::NodeId;
+use crate::time::Now;
+use crate::wire::work::{Decoder, End, Message, Received, Status, Submit, output_head};
+
+/// Requests of one channel that may wait for their answer.
+const MAX_ASKED: usize = 4;
+
+/// Output leaves this much of the window to everything else.
+const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
+
+/// One submitter's session.
+#[derive(Debug)]
+pub(super) struct Session {
+    /// The submitter; empty if its name is not known.
+    from: String,
+    decoder: Decoder,
+    channels: BTreeMap<u32, Channel>,
+    ready: Ready,
+    window: usize,
+}
+
+/// One unit on a session.
+#[derive(Debug, Default)]
+struct Channel {
+    /// Gone once it was refused.
+    unit: Option<UnitId>,
+    /// `Accepted` was sent.
+    accepted: bool,
+    fresh: bool,
+    refused: Option<String>,
+    started_sent: bool,
+    status_sent: Option<(State, String)>,
+    end_sent: bool,
+    /// Stdin up to this offset was allowed.
+    stdin_credit: u64,
+    /// Output up to here was sent.
+    pos: u64,
+    /// Output up to here may be sent.
+    credit: u64,
+    reading: bool,
+    /// The file is shorter than what the record says.
+    short: bool,
+    /// Requests under way.
+    asked: usize,
+    answers: VecDeque<Result<(), String>>,
+}
+
+impl Workceptor {
+    /// A control session was upgraded. `from` is the node at its other end, if that is known.
+    pub fn session_opened(&mut self, now: Now, key: SessionKey, from: Option<&NodeId>) {
+        self.now = now;
+        let session = Session {
+            from: from.map(|node| node.as_str().into()).unwrap_or_default(),
+            decoder: Decoder::default(),
+            channels: BTreeMap::new(),
+            ready: Ready::default(),
+            window: SESSION_WINDOW,
+        };
+        self.sessions.insert(key, session);
+    }
+
+    /// Bytes from a submitter.
+    pub fn session_data(&mut self, now: Now, key: SessionKey, data: Bytes) {
+        self.now = now;
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        session.decoder.push(data);
+        while let Some(session) = self.sessions.get_mut(&key) {
+            match session.decoder.next() {
+                Ok(None) => break,
+                Ok(Some(Received { channel, message })) => {
+                    if let Err(reason) = self.handle_submitter(key, channel, message) {
+                        return self.break_session(key, &reason);
+                    }
+                }
+                Err(error) => return self.break_session(key, &format!("broken message: {error}")),
+            }
+        }
+    }
+
+    /// A submitter's session took `n` bytes.
+    pub fn session_drained(&mut self, now: Now, key: SessionKey, n: usize) {
+        self.now = now;
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.window = (session.window + n).min(SESSION_WINDOW);
+            self.pump_session(key);
+        }
+    }
+
+    /// A submitter's session is gone. Its units go on.
+    pub fn session_closed(&mut self, now: Now, key: SessionKey) {
+        self.now = now;
+        let Some(session) = self.sessions.remove(&key) else {
+            return;
+        };
+        for (number, channel) in session.channels {
+            self.unbind(key, number, &channel);
+        }
+    }
+
+    fn break_session(&mut self, key: SessionKey, reason: &str) {
+        let from = self
+            .sessions
+            .get(&key)
+            .map(|session| session.from.clone())
+            .unwrap_or_default();
+        self.log(
+            Severity::Warning,
+            format!("work session from node {from} closed: {reason}"),
+        );
+        self.out.push_back(WorkOutput::CloseSession(key));
+        self.session_closed(self.now, key);
+    }
+
+    /// Nothing of the unit is wanted on this channel any more.
+    fn unbind(&mut self, key: SessionKey, number: u32, channel: &Channel) {
+        let Some(unit) = channel.unit.as_ref().and_then(|id| self.units.get_mut(id)) else {
+            return;
+        };
+        unit.channels.remove(&(key, number));
+        unit.waiters
+            .retain(|waiter| waiter.asker != Asker::Channel(key, number));
+        if let Some(spool) = unit.spool.as_mut()
+            && spool.source == Source::Channel(key, number)
+        {
+            spool.source = Source::Nobody;
+        }
+    }
+
+    fn handle_submitter(&mut self, key: SessionKey, number: u32, message: Message) -> Result<(), String> {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Ok(());
+        };
+        match message {
+            Message::Ping { token } => {
+                self.send_session(key, 0, &Message::Pong { token });
+                return Ok(());
+            }
+            Message::Submit(_) | Message::Attach { .. } | Message::Cancel { .. } | Message::Release { .. } => {
+                if number == 0 {
+                    return Err("channel 0 carries no unit".into());
+                }
+                if !session.channels.contains_key(&number) && session.channels.len() >= MAX_CHANNELS {
+                    return Err(format!("more than {MAX_CHANNELS} units"));
+                }
+                session.channels.entry(number).or_default();
+            }
+            Message::Detach => {
+                if let Some(channel) = session.channels.remove(&number) {
+                    self.unbind(key, number, &channel);
+                }
+                return Ok(());
+            }
+            _ => {}
+        }
+        let from = session.from.clone();
+        // What comes for a channel that was detached is late.
+        let Some(channel) = session.channels.get_mut(&number) else {
+            return Ok(());
+        };
+        match message {
+            Message::Submit(submit) => {
+                if channel.unit.is_some() {
+                    return Err("two units on one channel".into());
+                }
+                if let Err(text) = self.submitted(key, number, &from, submit) {
+                    self.refuse_channel(key, number, text);
+                }
+            }
+            Message::Attach {
+                unit,
+                offset,
+                signature,
+            } => {
+                if channel.unit.is_some() {
+                    return Err("two units on one channel".into());
+                }
+                channel.pos = offset;
+                match (self.find(&unit), check_signature(Some(&signature))) {
+                    (None, _) => self.refuse_channel(key, number, unknown_unit(&unit)),
+                    (_, Err(text)) => self.refuse_channel(key, number, text),
+                    (Some(id), Ok(())) => self.bind(key, number, &id, false),
+                }
+            }
+            Message::Stdin { offset, data } => return self.stdin_from(key, number, offset, data),
+            Message::StdinEnd { total } => return self.stdin_end_from(key, number, total),
+            Message::Credit { bytes } => {
+                channel.credit = channel.credit.max(bytes);
+                self.wake_channel(key, number);
+            }
+            Message::Cancel { unit, signature } => {
+                return self.finish_from(key, number, &unit, &signature, Verb::Cancel, false);
+            }
+            Message::Release { unit, force, signature } => {
+                return self.finish_from(key, number, &unit, &signature, Verb::Release, force);
+            }
+            // Not for an executor, or not known to this version.
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// A submission: a new unit, or one that the same submitter has sent before.
+    fn submitted(&mut self, key: SessionKey, number: u32, from: &str, submit: Submit) -> Result<(), String> {
+        check_signature(Some(&submit.signature))?;
+        if let Some(id) = self.find(&submit.unit) {
+            let known = self.units.get(&id).and_then(|unit| {
+                let extra = unit.record.extra.command()?;
+                Some(!from.is_empty() && extra.submitter == from && unit.record.work_type == submit.work_type)
+            });
+            if known != Some(true) {
+                return Err(in_use(&id));
+            }
+            self.bind(key, number, &id, false);
+            return Ok(());
+        }
+        check_size(
+            "",
+            &submit.work_type,
+            submit.params.iter().map(|(name, value)| (name, value)),
+        )?;
+        let params = submit
+            .params
+            .iter()
+            .rfind(|(name, _)| name == "params")
+            .map_or("", |(_, value)| value.as_str());
+        let record = self.command_record(&submit.work_type, params, from)?;
+        let id = self.new_id(Some(&submit.unit))?;
+        self.create(id.clone(), record, submit.unit.is_empty(), Source::Channel(key, number));
+        self.bind(key, number, &id, true);
+        Ok(())
+    }
+
+    fn bind(&mut self, key: SessionKey, number: u32, id: &UnitId, fresh: bool) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        unit.channels.insert((key, number));
+        // The latest session is the one that goes on with stdin.
+        if let Some(spool) = unit.spool.as_mut()
+            && !matches!(spool.source, Source::Client(_))
+            && !spool.ended
+        {
+            spool.source = Source::Channel(key, number);
+        }
+        let channel = self
+            .sessions
+            .get_mut(&key)
+            .and_then(|session| session.channels.get_mut(&number));
+        if let Some(channel) = channel {
+            channel.unit = Some(id.clone());
+            channel.fresh = fresh;
+        }
+        self.wake_channel(key, number);
+    }
+
+    fn spooling(&mut self, key: SessionKey, number: u32) -> Option<(UnitId, &mut super::spool::Spool)> {
+        let id = self.sessions.get(&key)?.channels.get(&number)?.unit.clone()?;
+        let spool = self.units.get_mut(&id)?.spool.as_mut()?;
+        (spool.source == Source::Channel(key, number)).then_some((id, spool))
+    }
+
+    fn stdin_from(&mut self, key: SessionKey, number: u32, offset: u64, data: Bytes) -> Result<(), String> {
+        let allowed = self
+            .sessions
+            .get(&key)
+            .and_then(|s| s.channels.get(&number))
+            .map_or(0, |c| c.stdin_credit);
+        // The unit may have been cancelled, or another session may have taken over.
+        let Some((id, spool)) = self.spooling(key, number) else {
+            return Ok(());
+        };
+        if offset.saturating_add(data.len() as u64) > allowed {
+            return Err("it sent more stdin than it was allowed".into());
+        }
+        if !spool.file.push_at(offset, data) {
+            return Err("it left out a part of stdin".into());
+        }
+        self.pump_stdin(&id);
+        Ok(())
+    }
+
+    fn stdin_end_from(&mut self, key: SessionKey, number: u32, total: u64) -> Result<(), String> {
+        let Some((id, spool)) = self.spooling(key, number) else {
+            return Ok(());
+        };
+        if spool.file.received() != total {
+            return Err(format!("stdin ends at {total} but has {} bytes", spool.file.received()));
+        }
+        spool.ended = true;
+        self.pump_stdin(&id);
+        Ok(())
+    }
+
+    fn finish_from(
+        &mut self,
+        key: SessionKey,
+        number: u32,
+        unit: &str,
+        signature: &str,
+        verb: Verb,
+        force: bool,
+    ) -> Result<(), String> {
+        let Some(channel) = self.sessions.get_mut(&key).and_then(|s| s.channels.get_mut(&number)) else {
+            return Ok(());
+        };
+        if channel.asked >= MAX_ASKED {
+            return Err(format!(
+                "more than {MAX_ASKED} requests of one channel are not answered"
+            ));
+        }
+        channel.asked += 1;
+        match (self.find(unit), check_signature(Some(signature))) {
+            (None, _) => self.answer_channel(key, number, Err(unknown_unit(unit))),
+            (_, Err(text)) => self.answer_channel(key, number, Err(text)),
+            (Some(id), Ok(())) => self.finish(&id, Asker::Channel(key, number), verb, force),
+        }
+        Ok(())
+    }
+
+    /// The answer to a cancel or a release.
+    pub(super) fn answer_channel(&mut self, key: SessionKey, number: u32, outcome: Result<(), String>) {
+        if let Some(channel) = self.sessions.get_mut(&key).and_then(|s| s.channels.get_mut(&number)) {
+            channel.answers.push_back(outcome);
+            self.wake_channel(key, number);
+        }
+    }
+
+    /// There is no such unit for this channel, or no longer.
+    pub(super) fn refuse_channel(&mut self, key: SessionKey, number: u32, text: String) {
+        if let Some(channel) = self.sessions.get_mut(&key).and_then(|s| s.channels.get_mut(&number)) {
+            channel.unit = None;
+            channel.refused = Some(text);
+            self.wake_channel(key, number);
+        }
+    }
+
+    /// Something happened to the unit.
+    pub(super) fn wake_channels(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get(id) else { return };
+        if unit.channels.is_empty() {
+            return;
+        }
+        let channels: Vec<(SessionKey, u32)> = unit.channels.iter().copied().collect();
+        self.compute_digest(id);
+        for (key, number) in channels {
+            self.wake_channel(key, number);
+        }
+    }
+
+    pub(super) fn wake_channel(&mut self, key: SessionKey, number: u32) {
+        if let Some(session) = self.sessions.get_mut(&key) {
+            session.ready.push(number);
+            self.pump_session(key);
+        }
+    }
+
+    /// Sends what the window allows.
+    fn pump_session(&mut self, key: SessionKey) {
+        while let Some(session) = self.sessions.get_mut(&key)
+            && session.window > 0
+            && let Some(number) = session.ready.pop()
+        {
+            self.send_channel(key, number);
+        }
+    }
+
+    /// Sends what a channel has to say: a handful of small messages, and begins to read one piece of output.
+    fn send_channel(&mut self, key: SessionKey, number: u32) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let active = session.channels.len();
+        let has_room = session.window > CONTROL_RESERVE;
+        let Some(channel) = session.channels.get_mut(&number) else {
+            return;
+        };
+        let mut messages = Vec::new();
+        let mut read = None;
+        if let Some(text) = channel.refused.take() {
+            messages.push(Message::Refused { text });
+        }
+        if let Some(id) = channel.unit.clone()
+            && let Some(unit) = self.units.get(&id)
+            && !matches!(unit.stage, Stage::Creating { .. })
+        {
+            speak(
+                channel,
+                &id,
+                unit,
+                Source::Channel(key, number),
+                unit_window(active),
+                &mut messages,
+            );
+            let known = available(unit);
+            let until = known.min(channel.credit);
+            if !channel.reading && !channel.short && !channel.end_sent && channel.pos < until && has_room {
+                let left = usize::try_from(until - channel.pos).unwrap_or(usize::MAX);
+                channel.reading = true;
+                read = Some((id, channel.pos, READ_MAX.min(left)));
+            }
+        }
+        while let Some(answer) = channel.answers.pop_front() {
+            channel.asked = channel.asked.saturating_sub(1);
+            messages.push(answer.map_or_else(|text| Message::Failed { text }, |()| Message::Done));
+        }
+        for message in messages {
+            self.send_session(key, number, &message);
+        }
+        if let Some((id, offset, max)) = read {
+            if let Some(session) = self.sessions.get_mut(&key) {
+                session.window = session.window.saturating_sub(max);
+            }
+            let purpose = Purpose::SessionRead {
+                session: key,
+                channel: number,
+                max,
+            };
+            self.task(&id, purpose, UnitTask::ReadOutput { offset, max });
+        }
+    }
+
+    fn send_session(&mut self, key: SessionKey, number: u32, message: &Message) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        let mut bytes = Vec::new();
+        match message.encode(number, &mut bytes) {
+            Ok(()) => {
+                session.window = session.window.saturating_sub(bytes.len());
+                self.out.push_back(WorkOutput::SessionSend(key, bytes.into()));
+            }
+            Err(error) => self.log(Severity::Error, format!("message to a submitter: {error}")),
+        }
+    }
+
+    /// A piece of output for a submitter was read.
+    pub(super) fn session_read(&mut self, key: SessionKey, number: u32, max: usize, result: UnitTaskResult) {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return;
+        };
+        session.window = (session.window + max).min(SESSION_WINDOW);
+        if let Some(channel) = session.channels.get_mut(&number)
+            && channel.reading
+        {
+            channel.reading = false;
+            match result {
+                UnitTaskResult::Data(data) if !data.is_empty() && data.len() <= max => {
+                    let head = output_head(number, channel.pos, data.len());
+                    channel.pos += data.len() as u64;
+                    session.window = session.window.saturating_sub(head.len() + data.len());
+                    self.out
+                        .push_back(WorkOutput::SessionSend(key, Bytes::copy_from_slice(&head)));
+                    self.out.push_back(WorkOutput::SessionSend(key, data));
+                }
+                // The submitter finds at the end that something is missing.
+                _ => channel.short = true,
+            }
+            session.ready.push(number);
+        }
+        self.pump_session(key);
+    }
+
+    /// Length and checksum of a finished unit's output: from the record if its runner left them there.
+    fn compute_digest(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if !unit.is_complete() || unit.digest != Digest::Unknown || unit.stage != Stage::Live {
+            return;
+        }
+        let total = unit.record.stdout_size;
+        let known = unit.record.extra.command().and_then(|extra| extra.checksum);
+        if let Some(checksum) = known {
+            unit.digest = Digest::Known { total, checksum };
+        } else if total == 0 {
+            unit.digest = Digest::Known {
+                total,
+                checksum: HighwayHasher::new(Key([0; 4])).hash64(b""),
+            };
+        } else {
+            unit.digest = Digest::Computing;
+            self.task(id, Purpose::SessionHash, UnitTask::HashOutput { len: total });
+        }
+    }
+
+    pub(super) fn session_hashed(&mut self, id: &UnitId, result: UnitTaskResult) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        unit.digest = match result {
+            UnitTaskResult::Hash { checksum, size } => Digest::Known {
+                total: size.min(unit.record.stdout_size),
+                checksum,
+            },
+            // What cannot be read cannot be sent: the declared length makes the submitter say so.
+            _ => Digest::Known {
+                total: unit.record.stdout_size,
+                checksum: 0,
+            },
+        };
+        self.wake_channels(id);
+    }
+}
+
+/// How far the output can be sent.
+fn available(unit: &Unit) -> u64 {
+    match unit.digest {
+        Digest::Known { total, .. } => total,
+        Digest::Unknown | Digest::Computing if unit.is_complete() => unit.record.stdout_size,
+        Digest::Unknown | Digest::Computing => unit.output,
+    }
+}
+
+/// What a channel has to say about its unit, in the order in which a submitter needs it.
+fn speak(channel: &mut Channel, id: &UnitId, unit: &Unit, source: Source, window: u64, messages: &mut Vec<Message>) {
+    let spool = unit.spool.as_ref();
+    if !channel.accepted {
+        channel.accepted = true;
+        let stdin_offset = spool.map_or(u64::MAX, |spool| spool.file.received());
+        messages.push(Message::Accepted {
+            unit: id.to_string(),
+            stdin_offset,
+            fresh: channel.fresh,
+        });
+    }
+    if let Some(spool) = spool.filter(|spool| spool.source == source && !spool.ended) {
+        let credit = spool.file.written() + window;
+        if channel.stdin_credit == 0 || credit >= channel.stdin_credit + window / 2 {
+            channel.stdin_credit = credit;
+            messages.push(Message::Credit { bytes: credit });
+        }
+    }
+    if unit.has_started() && !channel.started_sent {
+        channel.started_sent = true;
+        messages.push(Message::Started);
+    }
+    let state = u8::try_from(unit.record.state.number()).unwrap_or(u8::MAX);
+    let (exit_code, signal) = unit
+        .record
+        .extra
+        .command()
+        .map_or((None, None), |extra| (extra.exit_code, extra.signal));
+    let told = Some((unit.record.state, unit.record.detail.clone()));
+    if channel.status_sent != told && !unit.is_complete() {
+        channel.status_sent = told;
+        messages.push(Message::Status(Status {
+            state,
+            detail: unit.record.detail.clone(),
+            stdout_size: unit.output,
+            exit_code,
+            signal,
+        }));
+    }
+    if let Digest::Known { total, checksum } = unit.digest
+        && unit.is_complete()
+        && !channel.end_sent
+        && !channel.reading
+        && (channel.pos >= total || channel.short)
+    {
+        channel.end_sent = true;
+        let detail = unit.record.detail.clone();
+        messages.push(Message::End(End {
+            state,
+            detail,
+            total,
+            checksum,
+            exit_code,
+            signal,
+        }));
+    }
+}

@@ -1,0 +1,606 @@
+//! Sessions with executors: one per node, opened when a unit needs it, kept while any does.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+use serde_json::Value;
+
+use super::api::{PeerKey, Severity, WorkOutput};
+use super::change::Change;
+use super::id::UnitId;
+use super::ready::Ready;
+use super::remote::{self, Line};
+use super::task::{UnitTask, UnitTaskResult};
+use super::timer::{Timer, back_off};
+use super::unit::{Stage, Verb};
+use super::{MAX_CHANNELS, Purpose, READ_MAX, SESSION_WINDOW, Workceptor, failure, unit_window};
+use crate::time::{Duration, Now};
+use crate::wire::work::{Decoder, Message, Received, Submit, stdin_head};
+
+/// Turns a control session into a work session.
+const UPGRADE: &[u8] = b"{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1}\n";
+
+/// Longest greeting or reply line before the session is a work session, in bytes.
+const MAX_LINE: usize = 4096;
+
+/// How long the opening of a session may take, greeting and upgrade included.
+const OPEN_WAIT: Duration = Duration::from_secs(15);
+
+/// First wait after a session was lost; it usually comes back at once.
+const QUICK_RETRY: Duration = Duration::from_millis(250);
+
+/// How long a session is kept without units.
+const IDLE_WAIT: Duration = Duration::from_secs(60);
+
+/// Data leaves this much of the window to everything else.
+const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
+
+/// One executor.
+#[derive(Debug, Default)]
+pub(super) struct Peer {
+    key: Option<PeerKey>,
+    phase: Phase,
+    /// Lines before the work session.
+    buffer: BytesMut,
+    decoder: Decoder,
+    /// Units that need it.
+    wanting: BTreeSet<UnitId>,
+    /// Those without a channel, because all are taken.
+    parked: BTreeSet<UnitId>,
+    lines: BTreeMap<u32, UnitId>,
+    next_channel: u32,
+    /// Channels that may have something to send, each once.
+    ready: Ready,
+    window: usize,
+    /// Attempts that failed in a row.
+    failures: u32,
+    /// It answered like a node that does not know work sessions.
+    classic: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+enum Phase {
+    #[default]
+    Offline,
+    Opening,
+    Greeting,
+    Upgrading,
+    Up,
+}
+
+impl Peer {
+    pub(super) fn is_up(&self) -> bool {
+        self.phase == Phase::Up
+    }
+}
+
+impl Workceptor {
+    /// The stream to a peer's `control` service is open.
+    pub fn peer_opened(&mut self, now: Now, key: PeerKey) {
+        self.now = now;
+        if let Some(peer) = self.peer(key)
+            && peer.phase == Phase::Opening
+        {
+            peer.phase = Phase::Greeting;
+            // Without waiting for the greeting, which costs a round trip and is checked when it comes.
+            self.out
+                .push_back(WorkOutput::PeerSend(key, Bytes::from_static(UPGRADE)));
+        }
+    }
+
+    /// Bytes from a peer.
+    pub fn peer_data(&mut self, now: Now, key: PeerKey, mut data: Bytes) {
+        self.now = now;
+        let Some(node) = self.peer_nodes.get(&key).cloned() else {
+            return;
+        };
+        while let Some(peer) = self.peer(key)
+            && matches!(peer.phase, Phase::Greeting | Phase::Upgrading)
+        {
+            let Some(end) = data.iter().position(|&b| b == b'\n') else {
+                peer.buffer.extend_from_slice(&data);
+                if peer.buffer.len() > MAX_LINE {
+                    self.drop_peer(key, "its greeting is too long");
+                }
+                return;
+            };
+            peer.buffer.extend_from_slice(&data.split_to(end + 1));
+            let line = core::mem::take(&mut peer.buffer);
+            if let Err(reason) = self.peer_line(key, &node, &line) {
+                return self.drop_peer(key, &reason);
+            }
+        }
+        let Some(peer) = self.peer(key) else { return };
+        peer.decoder.push(data);
+        while let Some(peer) = self.peer(key) {
+            match peer.decoder.next() {
+                Ok(None) => break,
+                Ok(Some(Received { channel, message })) => self.handle_executor(key, &node, channel, message),
+                Err(error) => return self.drop_peer(key, &format!("broken message: {error}")),
+            }
+        }
+    }
+
+    /// A peer's stream took `n` bytes.
+    pub fn peer_drained(&mut self, now: Now, key: PeerKey, n: usize) {
+        self.now = now;
+        if let Some(peer) = self.peer(key) {
+            peer.window = (peer.window + n).min(SESSION_WINDOW);
+            self.pump_peer(key);
+        }
+    }
+
+    /// A peer's stream could not be opened or is gone.
+    pub fn peer_closed(&mut self, now: Now, key: PeerKey, reason: &str) {
+        self.now = now;
+        self.peer_lost(key, reason);
+    }
+
+    /// A node has become reachable.
+    pub fn route_changed(&mut self, now: Now, node: &str) {
+        self.now = now;
+        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
+            self.hurry(node);
+        }
+    }
+
+    fn peer(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        let node = self.peer_nodes.get(&key)?;
+        self.peers.get_mut(node).filter(|peer| peer.key == Some(key))
+    }
+
+    /// Greeting and reply to the upgrade.
+    fn peer_line(&mut self, key: PeerKey, node: &str, line: &[u8]) -> Result<(), String> {
+        let text = String::from_utf8_lossy(line);
+        let Some(peer) = self.peer(key) else { return Ok(()) };
+        if peer.phase == Phase::Greeting {
+            if !text.contains(node) {
+                return Err(format!(
+                    "while expecting node ID {node}, got message: {}",
+                    text.trim_end()
+                ));
+            }
+            peer.phase = Phase::Upgrading;
+            return Ok(());
+        }
+        let reply: Value = serde_json::from_str(text.trim_end()).unwrap_or_default();
+        if reply.get("upgraded").and_then(Value::as_u64) != Some(1) {
+            peer.classic = true;
+            return Err(format!("it does not speak work sessions: {}", text.trim_end()));
+        }
+        peer.phase = Phase::Up;
+        peer.classic = false;
+        self.timers.clear(&Timer::PeerSlow(key));
+        let wanting: Vec<UnitId> = self
+            .peers
+            .get(node)
+            .map(|peer| peer.wanting.iter().cloned().collect())
+            .unwrap_or_default();
+        for id in wanting {
+            self.open_line(node, &id);
+        }
+        self.pump_peer(key);
+        Ok(())
+    }
+
+    /// A unit needs the executor.
+    pub(super) fn want_peer(&mut self, id: &UnitId) {
+        let Some(remote) = self.units.get(id).and_then(|unit| unit.remote.as_ref()) else {
+            return;
+        };
+        let node = remote.node.clone();
+        let peer = self.peers.entry(node.clone()).or_default();
+        let is_new = peer.wanting.insert(id.clone());
+        self.timers.clear(&Timer::PeerIdle(node.clone()));
+        match (peer.phase, peer.key) {
+            (Phase::Up, Some(key)) => {
+                self.open_line(&node, id);
+                self.wake_line(&node, id);
+                self.pump_peer(key);
+            }
+            (Phase::Offline, _) if is_new => self.connect(&node),
+            (Phase::Offline, _) if peer.failures > 0 => {
+                let classic = peer.classic;
+                self.settle(id, classic);
+            }
+            _ => {}
+        }
+    }
+
+    /// A unit needs the executor no more.
+    pub(super) fn unwant_peer(&mut self, id: &UnitId) {
+        let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
+            return;
+        };
+        let node = remote.node.clone();
+        let line = remote.line.take();
+        let Some(peer) = self.peers.get_mut(&node) else { return };
+        if !peer.wanting.remove(id) {
+            return;
+        }
+        peer.parked.remove(id);
+        let is_idle = peer.wanting.is_empty();
+        if let Some(line) = line {
+            self.close_line(&node, &line);
+        }
+        if is_idle {
+            let at = self.after(IDLE_WAIT);
+            self.timers.set(Timer::PeerIdle(node), at);
+        }
+    }
+
+    fn close_line(&mut self, node: &str, line: &Line) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        peer.lines.remove(&line.channel);
+        if line.opened {
+            self.send_peer(node, line.channel, &Message::Detach);
+        }
+        if let Some(next) = self.peers.get_mut(node).and_then(|peer| peer.parked.pop_first()) {
+            self.open_line(node, &next);
+        }
+    }
+
+    /// Gives a unit a channel.
+    fn open_line(&mut self, node: &str, id: &UnitId) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
+            return;
+        };
+        if !peer.is_up() || remote.line.is_some() {
+            return;
+        }
+        if peer.lines.len() >= MAX_CHANNELS {
+            peer.parked.insert(id.clone());
+            return;
+        }
+        loop {
+            peer.next_channel = peer.next_channel.wrapping_add(1);
+            // Channel 0 is the session itself.
+            if peer.next_channel != 0 && !peer.lines.contains_key(&peer.next_channel) {
+                break;
+            }
+        }
+        let channel = peer.next_channel;
+        peer.lines.insert(channel, id.clone());
+        peer.ready.push(channel);
+        remote.line = Some(Line {
+            channel,
+            ..Line::default()
+        });
+    }
+
+    /// Takes a new channel for a unit, to begin anew.
+    pub(super) fn reopen_line(&mut self, id: &UnitId) {
+        let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
+            return;
+        };
+        let node = remote.node.clone();
+        if let Some(line) = remote.line.take() {
+            self.close_line(&node, &line);
+        }
+        self.open_line(&node, id);
+    }
+
+    fn wake_line(&mut self, node: &str, id: &UnitId) {
+        let Some(remote) = self.units.get(id).and_then(|unit| unit.remote.as_ref()) else {
+            return;
+        };
+        if let Some(line) = &remote.line
+            && let Some(peer) = self.peers.get_mut(node)
+        {
+            peer.ready.push(line.channel);
+        }
+    }
+
+    fn connect(&mut self, node: &str) {
+        let key = PeerKey(self.fresh_key());
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        peer.key = Some(key);
+        peer.phase = Phase::Opening;
+        peer.buffer.clear();
+        peer.decoder = Decoder::default();
+        peer.window = SESSION_WINDOW;
+        self.peer_nodes.insert(key, node.into());
+        self.timers.clear(&Timer::PeerRetry(node.into()));
+        let at = self.after(OPEN_WAIT);
+        self.timers.set(Timer::PeerSlow(key), at);
+        self.out.push_back(WorkOutput::OpenPeer(key, node.into()));
+    }
+
+    /// Connects at once instead of waiting.
+    pub(super) fn hurry(&mut self, node: &str) {
+        if self.peers.get(node).is_some_and(|peer| peer.phase == Phase::Offline) {
+            self.connect(node);
+        }
+    }
+
+    pub(super) fn peer_retry(&mut self, node: &str) {
+        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
+            self.hurry(node);
+        }
+    }
+
+    pub(super) fn peer_slow(&mut self, key: PeerKey) {
+        self.drop_peer(key, "the session did not open in time");
+    }
+
+    /// Nobody has needed the peer for a while.
+    pub(super) fn peer_idle(&mut self, node: &str) {
+        if self.peers.get(node).is_some_and(|peer| peer.wanting.is_empty())
+            && let Some(peer) = self.peers.remove(node)
+        {
+            self.timers.clear(&Timer::PeerRetry(node.into()));
+            if let Some(key) = peer.key {
+                self.timers.clear(&Timer::PeerSlow(key));
+                self.peer_nodes.remove(&key);
+                self.out.push_back(WorkOutput::ClosePeer(key));
+            }
+        }
+    }
+
+    fn drop_peer(&mut self, key: PeerKey, reason: &str) {
+        if self.peer(key).is_some() {
+            self.out.push_back(WorkOutput::ClosePeer(key));
+            self.peer_lost(key, reason);
+        }
+    }
+
+    fn peer_lost(&mut self, key: PeerKey, reason: &str) {
+        let Some(node) = self.peer_nodes.remove(&key) else {
+            return;
+        };
+        self.timers.clear(&Timer::PeerSlow(key));
+        let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.key == Some(key)) else {
+            return;
+        };
+        let was_up = peer.is_up();
+        peer.key = None;
+        peer.phase = Phase::Offline;
+        peer.lines.clear();
+        peer.parked.clear();
+        peer.ready.clear();
+        // A session that was of no use counts as an attempt.
+        let wait = if was_up && peer.failures == 0 {
+            QUICK_RETRY
+        } else {
+            back_off(peer.failures)
+        };
+        if !was_up || peer.failures > 0 {
+            peer.failures += 1;
+        }
+        let (classic, is_first) = (peer.classic, peer.failures <= 1);
+        let wanting: Vec<UnitId> = peer.wanting.iter().cloned().collect();
+        if wanting.is_empty() {
+            return;
+        }
+        let severity = if is_first { Severity::Warning } else { Severity::Debug };
+        self.log(severity, format!("work session with node {node}: {reason}"));
+        let at = self.after(wait);
+        self.timers.set(Timer::PeerRetry(node), at);
+        for id in wanting {
+            if let Some(remote) = self.units.get_mut(&id).and_then(|unit| unit.remote.as_mut()) {
+                remote.line = None;
+                // What was received and not declared complete is asked for again from where it ends.
+                remote.end = None;
+            }
+            if !was_up {
+                self.settle(&id, classic);
+                self.advance(&id);
+            }
+        }
+    }
+
+    fn send_peer(&mut self, node: &str, channel: u32, message: &Message) {
+        let Some(peer) = self.peers.get_mut(node) else { return };
+        let (Phase::Up, Some(key)) = (peer.phase, peer.key) else {
+            return;
+        };
+        let mut bytes = Vec::new();
+        match message.encode(channel, &mut bytes) {
+            Ok(()) => {
+                peer.window = peer.window.saturating_sub(bytes.len());
+                self.out.push_back(WorkOutput::PeerSend(key, bytes.into()));
+            }
+            Err(error) => self.log(Severity::Error, format!("message to node {node}: {error}")),
+        }
+    }
+
+    pub(super) fn answer_ping(&mut self, node: &str, token: u64) {
+        self.send_peer(node, 0, &Message::Pong { token });
+    }
+
+    /// The session is of use.
+    pub(super) fn peer_is_well(&mut self, node: &str) {
+        if let Some(peer) = self.peers.get_mut(node) {
+            peer.failures = 0;
+        }
+    }
+
+    pub(super) fn unit_of(&self, node: &str, channel: u32) -> Option<UnitId> {
+        self.peers.get(node)?.lines.get(&channel).cloned()
+    }
+
+    pub(super) fn break_peer(&mut self, node: &str, reason: &str) {
+        if let Some(key) = self.peers.get(node).and_then(|peer| peer.key) {
+            self.drop_peer(key, reason);
+        }
+    }
+
+    /// Sends what the window allows.
+    fn pump_peer(&mut self, key: PeerKey) {
+        while let Some(peer) = self.peer(key)
+            && peer.is_up()
+            && peer.window > 0
+            && let Some(channel) = peer.ready.pop()
+        {
+            let Some(id) = peer.lines.get(&channel).cloned() else {
+                continue;
+            };
+            let Some(node) = self.peer_nodes.get(&key).cloned() else {
+                return;
+            };
+            self.send_line(key, &node, channel, &id);
+        }
+    }
+
+    /// Sends what a unit has to say: at most a handful of small messages, and begins to read one piece of stdin.
+    fn send_line(&mut self, key: PeerKey, node: &str, channel: u32, id: &UnitId) {
+        let active = self.peers.get(node).map_or(1, |peer| peer.lines.len());
+        let has_room = self.peers.get(node).is_some_and(|peer| peer.window > CONTROL_RESERVE);
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(mut remote) = unit.remote.take() else { return };
+        let Some(mut line) = remote.line.take() else {
+            unit.remote = Some(remote);
+            return;
+        };
+        let (wants_run, wants_cancel) = (remote.wants_run(unit), remote.wants_cancel(unit));
+        let wants_release = remote.wants_release(unit);
+        let mut messages = Vec::new();
+        let mut contact = false;
+        let mut read = None;
+        if let (Some(extra), Stage::Live) = (remote::extra(unit), unit.stage) {
+            let remote_id = if extra.remote_unit_id.is_empty() {
+                id.as_str()
+            } else {
+                &extra.remote_unit_id
+            };
+            if wants_run && !line.opened {
+                if extra.remote_started || remote.start_seen {
+                    let (unit, offset) = (remote_id.to_string(), remote.file.received());
+                    messages.push(Message::Attach {
+                        unit,
+                        offset,
+                        signature: String::new(),
+                    });
+                    line.opened = true;
+                } else if extra.contacted {
+                    let params = extra
+                        .remote_params
+                        .iter()
+                        .map(|(k, v)| (k.clone(), v.clone()))
+                        .collect();
+                    let work_type = extra.remote_work_type.clone();
+                    let submit = Submit {
+                        unit: id.to_string(),
+                        work_type,
+                        params,
+                        signature: String::new(),
+                    };
+                    messages.push(Message::Submit(submit));
+                    line.opened = true;
+                    remote.submitted = true;
+                } else {
+                    contact = !remote.contacting;
+                    remote.contacting = true;
+                }
+            }
+            if line.opened && wants_run {
+                let window = unit_window(active);
+                let credit = remote.file.written() + window;
+                if line.credit == 0 || credit >= line.credit + window / 2 {
+                    line.credit = credit;
+                    messages.push(Message::Credit { bytes: credit });
+                }
+            }
+            if wants_cancel && !line.cancel_sent {
+                line.cancel_sent = true;
+                line.asked.push_back(Verb::Cancel);
+                messages.push(Message::Cancel {
+                    unit: remote_id.to_string(),
+                    signature: String::new(),
+                });
+            }
+            if let Some(release) = unit.release.filter(|_| wants_release && !line.release_sent) {
+                line.release_sent = true;
+                line.asked.push_back(Verb::Release);
+                let unit = remote_id.to_string();
+                messages.push(Message::Release {
+                    unit,
+                    force: release.force,
+                    signature: String::new(),
+                });
+            }
+            if wants_run && line.accepted && !remote.start_seen && !line.reading {
+                let here = remote
+                    .stdin_total
+                    .or_else(|| unit.spool.as_ref().map(|spool| spool.file.written()));
+                let until = here.unwrap_or(0).min(line.stdin_credit);
+                if line.stdin_sent < until && has_room {
+                    let left = usize::try_from(until - line.stdin_sent).unwrap_or(usize::MAX);
+                    read = Some((line.stdin_sent, READ_MAX.min(left)));
+                    line.reading = true;
+                } else if let Some(total) = remote.stdin_total
+                    && extra.stdin_complete
+                    && line.stdin_sent >= total
+                    && !line.stdin_end_sent
+                {
+                    line.stdin_end_sent = true;
+                    messages.push(Message::StdinEnd { total });
+                }
+            }
+        }
+        remote.line = Some(line);
+        unit.remote = Some(remote);
+        if contact {
+            self.update(id, Change::Contacted, true);
+        }
+        for message in messages {
+            self.send_peer(node, channel, &message);
+        }
+        if let Some((offset, max)) = read {
+            if let Some(peer) = self.peer(key) {
+                peer.window = peer.window.saturating_sub(max);
+            }
+            self.task(
+                id,
+                Purpose::PeerRead {
+                    peer: key,
+                    channel,
+                    max,
+                },
+                UnitTask::ReadStdin { offset, max },
+            );
+        }
+    }
+
+    /// A piece of stdin for an executor was read.
+    pub(super) fn peer_read(&mut self, key: PeerKey, channel: u32, max: usize, result: UnitTaskResult) {
+        let Some(peer) = self.peer(key) else { return };
+        peer.window += max;
+        let Some(id) = peer.lines.get(&channel).cloned() else {
+            return self.pump_peer(key);
+        };
+        let Some(line) = self
+            .units
+            .get_mut(&id)
+            .and_then(|unit| unit.remote.as_mut()?.line.as_mut())
+        else {
+            return;
+        };
+        line.reading = false;
+        match result {
+            UnitTaskResult::Data(data) if !data.is_empty() && data.len() <= max => {
+                let head = stdin_head(channel, line.stdin_sent, data.len());
+                line.stdin_sent += data.len() as u64;
+                if let Some(peer) = self.peer(key) {
+                    peer.window = peer.window.saturating_sub(head.len() + data.len());
+                    peer.ready.push(channel);
+                }
+                self.out
+                    .push_back(WorkOutput::PeerSend(key, Bytes::copy_from_slice(&head)));
+                self.out.push_back(WorkOutput::PeerSend(key, data));
+            }
+            UnitTaskResult::Data(_) => self.stdin_unreadable(&id, "the file is shorter than what was written"),
+            other => self.stdin_unreadable(&id, &failure(other)),
+        }
+        self.pump_peer(key);
+    }
+
+    fn stdin_unreadable(&mut self, id: &UnitId, error: &str) {
+        self.log(Severity::Error, format!("unit {id}: cannot read its stdin: {error}"));
+        self.start_failed(id, &format!("cannot read stdin: {error}"));
+    }
+}

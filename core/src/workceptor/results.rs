@@ -1,0 +1,159 @@
+//! Results: a unit's output for clients, as it comes (`work.md` §12). Nothing polls.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::api::{ClientKey, WorkOutput, WorkReply};
+use super::id::UnitId;
+use super::submit::check_signature;
+use super::task::{UnitTask, UnitTaskResult};
+use super::unit::{Stage, Unit};
+use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, unknown_unit};
+use crate::time::Now;
+
+/// One client that reads output.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) struct Reader {
+    unit: UnitId,
+    pos: u64,
+    /// Bytes that may be sent.
+    window: usize,
+    reading: bool,
+    /// The unit was over when the read under way was asked for, so a short answer is the end.
+    last: bool,
+    /// The file ended where it should not: wait until something happens to the unit.
+    parked: bool,
+}
+
+impl Reader {
+    pub(super) fn unit(&self) -> &UnitId {
+        &self.unit
+    }
+}
+
+impl Workceptor {
+    pub(super) fn results(&mut self, client: ClientKey, unit: String, start: i64, signature: Option<String>) {
+        let Some(id) = self.find(&unit).filter(|id| self.units.get(id).is_some_and(is_known)) else {
+            return self.refuse(client, unknown_unit(&unit));
+        };
+        if let Err(text) = check_signature(signature.as_deref()) {
+            return self.refuse(client, text);
+        }
+        self.reply(client, WorkReply::ResultsStart { unit });
+        let Ok(pos) = u64::try_from(start) else {
+            return self.out.push_back(WorkOutput::ResultsEnd(client));
+        };
+        let reader = Reader {
+            unit: id.clone(),
+            pos,
+            window: RESULTS_WINDOW,
+            reading: false,
+            last: false,
+            parked: false,
+        };
+        self.clients.insert(client, Client::Reading(reader));
+        if let Some(unit) = self.units.get_mut(&id) {
+            unit.readers.insert(client);
+        }
+        self.drive_reader(client);
+    }
+
+    /// The client took `n` more bytes of output.
+    pub fn results_drained(&mut self, now: Now, client: ClientKey, n: usize) {
+        self.now = now;
+        if let Some(Client::Reading(reader)) = self.clients.get_mut(&client) {
+            reader.window = (reader.window + n).min(RESULTS_WINDOW);
+            self.drive_reader(client);
+        }
+    }
+
+    /// Something happened to the unit.
+    pub(super) fn wake_readers(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get(id) else { return };
+        let readers: Vec<ClientKey> = unit.readers.iter().copied().collect();
+        for client in readers {
+            if let Some(Client::Reading(reader)) = self.clients.get_mut(&client) {
+                reader.parked = false;
+            }
+            self.drive_reader(client);
+        }
+    }
+
+    fn drive_reader(&mut self, client: ClientKey) {
+        let Some(Client::Reading(reader)) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if reader.reading || reader.parked || reader.window == 0 {
+            return;
+        }
+        let Some(unit) = self.units.get(&reader.unit) else {
+            return;
+        };
+        let left = readable(unit).saturating_sub(reader.pos);
+        if left > 0 {
+            let max = READ_MAX
+                .min(reader.window)
+                .min(usize::try_from(left).unwrap_or(usize::MAX));
+            reader.reading = true;
+            reader.last = unit.is_complete();
+            let (id, offset) = (reader.unit.clone(), reader.pos);
+            self.task(
+                &id,
+                Purpose::Results { client, max },
+                UnitTask::ReadOutput { offset, max },
+            );
+        } else if unit.is_complete() {
+            self.end_results(client);
+        }
+    }
+
+    pub(super) fn results_read(&mut self, client: ClientKey, max: usize, result: UnitTaskResult) {
+        let Some(Client::Reading(reader)) = self.clients.get_mut(&client) else {
+            return;
+        };
+        reader.reading = false;
+        // Else the unit is being removed, or its file cannot be read: there is nothing more to come.
+        let UnitTaskResult::Data(data) = result else {
+            return self.end_results(client);
+        };
+        let is_short = data.len() < max;
+        reader.pos += data.len() as u64;
+        reader.window = reader.window.saturating_sub(data.len());
+        let is_complete = self.units.get(&reader.unit).is_some_and(Unit::is_complete);
+        let is_end = is_short && reader.last;
+        reader.parked = data.is_empty() && !is_complete;
+        if !data.is_empty() {
+            self.out.push_back(WorkOutput::ResultsData(client, data));
+        }
+        if is_end {
+            self.end_results(client);
+        } else {
+            self.drive_reader(client);
+        }
+    }
+
+    pub(super) fn end_results(&mut self, client: ClientKey) {
+        let Some(Client::Reading(reader)) = self.clients.get(&client) else {
+            return;
+        };
+        if let Some(unit) = self.units.get_mut(&reader.unit) {
+            unit.readers.remove(&client);
+        }
+        self.clients.remove(&client);
+        self.out.push_back(WorkOutput::ResultsEnd(client));
+    }
+}
+
+fn is_known(unit: &Unit) -> bool {
+    !matches!(unit.stage, Stage::Creating { .. })
+}
+
+/// How far the output may be read. A unit that ended here is read to the end of its file: what a classic node recorded
+/// may fall short of it (`work.md` §10.4). A file that is still being fetched may hold more than is meant.
+fn readable(unit: &Unit) -> u64 {
+    if unit.remote.is_none() && (unit.is_complete() || unit.is_foreign()) {
+        u64::MAX
+    } else {
+        unit.output
+    }
+}

@@ -1,0 +1,196 @@
+//! Changes of records, and what follows once they are written.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::api::{Severity, WorkOutput, WorkReply};
+use super::change::{Change, ChangeKind};
+use super::id::UnitId;
+use super::record::Record;
+use super::spool::Source;
+use super::state::State;
+use super::task::{UnitError, UnitTask, UnitTaskResult};
+use super::timer::{Timer, back_off};
+use super::unit::{Run, Stage, Verb};
+use super::{Client, Purpose, Workceptor, failure};
+
+impl Workceptor {
+    pub(super) fn update(&mut self, id: &UnitId, change: Change, sync: bool) {
+        let purpose = Purpose::Update {
+            change: change.clone(),
+            sync,
+        };
+        self.task(id, purpose, UnitTask::Update { change, sync });
+    }
+
+    pub(super) fn updated(&mut self, id: &UnitId, change: Change, sync: bool, result: UnitTaskResult) {
+        match result {
+            UnitTaskResult::Record(record) => self.written(id, change.kind(), record),
+            // Somebody else was first; what they wrote counts.
+            UnitTaskResult::Failed(UnitError::Refused(record)) => {
+                self.adopt(id, record);
+                self.refused(id, change.kind());
+            }
+            UnitTaskResult::Failed(UnitError::Missing) => self.vanished(id),
+            other => self.unwritten(id, change, sync, failure(other)),
+        }
+        self.advance(id);
+    }
+
+    fn written(&mut self, id: &UnitId, kind: ChangeKind, record: Record) {
+        self.adopt(id, record);
+        if let Some(unit) = self.units.get_mut(id) {
+            unit.tries = 0;
+        }
+        match kind {
+            ChangeKind::Starting => self.start_recorded(id),
+            ChangeKind::StdinComplete => self.stdin_recorded(id),
+            ChangeKind::RemoteStarted => self.tell_started(id),
+            ChangeKind::Mirror => self.mirrored(id),
+            ChangeKind::LocalCancelled | ChangeKind::LocalReleased | ChangeKind::Contacted => self.marked(id, kind),
+            _ => {}
+        }
+    }
+
+    fn refused(&mut self, id: &UnitId, kind: ChangeKind) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        match kind {
+            // A runner came up after all: look for it.
+            ChangeKind::Failed | ChangeKind::Canceled | ChangeKind::Lost
+                if !unit.is_complete() && unit.is_command() =>
+            {
+                self.attach(id);
+            }
+            ChangeKind::Starting if !unit.is_complete() => unit.run = Run::Waiting,
+            ChangeKind::Mirror => self.mirrored(id),
+            ChangeKind::LocalCancelled | ChangeKind::LocalReleased | ChangeKind::Contacted => self.marked(id, kind),
+            _ => {}
+        }
+    }
+
+    /// The disk does not take a change. What decides the unit's fate is tried until it does; until then nothing of it is
+    /// announced.
+    fn unwritten(&mut self, id: &UnitId, change: Change, sync: bool, error: String) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        match change.kind() {
+            ChangeKind::Starting | ChangeKind::StdinComplete => {
+                self.log(Severity::Error, format!("unit {id}: cannot record its start: {error}"));
+                return self.start_failed(id, &error);
+            }
+            ChangeKind::CancelRequested | ChangeKind::OutputSize => {
+                return self.log(Severity::Warning, format!("unit {id}: {error}"));
+            }
+            ChangeKind::Mirror if !matches!(&change, Change::Mirror { state, .. } if state.is_complete()) => {
+                self.log(
+                    Severity::Warning,
+                    format!("unit {id}: cannot record its state: {error}"),
+                );
+                return self.mirrored(id);
+            }
+            _ => {}
+        }
+        let first = unit.tries == 0;
+        let wait = back_off(unit.tries);
+        unit.tries += 1;
+        // One at a time is kept; a terminal change outweighs any other.
+        let is_terminal = |change: &Change| !matches!(change.kind(), ChangeKind::Contacted | ChangeKind::RemoteStarted);
+        if unit.unwritten.as_ref().is_none_or(|(kept, _)| !is_terminal(kept)) {
+            unit.unwritten = Some((change, sync));
+        }
+        let at = self.after(wait);
+        self.timers.set(Timer::RetryChange(id.clone()), at);
+        if first {
+            self.log(
+                Severity::Error,
+                format!("unit {id}: cannot write its record, trying again: {error}"),
+            );
+        }
+    }
+
+    pub(super) fn retry_change(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.stage == Stage::Live
+            && let Some((change, sync)) = unit.unwritten.take()
+        {
+            self.update(id, change, sync);
+        }
+    }
+
+    /// Somebody removed the directory behind our back. There is nothing left to write to.
+    fn vanished(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.stage == Stage::Live && !unit.is_complete() {
+            unit.record.state = State::Failed;
+            unit.record.detail = "the unit's directory is gone".into();
+            unit.run = Run::Over;
+            self.log(Severity::Error, format!("unit {id}: its directory is gone"));
+        }
+    }
+
+    pub(super) fn adopt(&mut self, id: &UnitId, record: Record) {
+        if let Some(unit) = self.units.get_mut(id) {
+            unit.adopt(record);
+        }
+    }
+
+    /// Ends a unit for a reason of this node.
+    pub(super) fn fail(&mut self, id: &UnitId, detail: String) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if !unit.is_complete() {
+            unit.run = Run::Over;
+            self.update(id, Change::Failed { detail }, true);
+        }
+    }
+
+    /// Looks at what a unit needs next. Called after everything that happens to it; does nothing twice.
+    pub(super) fn advance(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get(id) else { return };
+        if unit.stage != Stage::Live {
+            return;
+        }
+        if unit.is_complete() {
+            self.complete(id);
+        }
+        self.advance_command(id);
+        self.advance_remote(id);
+        self.wake_readers(id);
+        self.wake_channels(id);
+        self.remove_if_due(id);
+    }
+
+    /// The unit is over: nobody waits for its start or its end any longer, and its stdin is not wanted.
+    fn complete(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        unit.run = Run::Over;
+        let detail = unit.record.detail.clone();
+        let starter = unit.starter.take();
+        let succeeded = unit.record.state == State::Succeeded;
+        if let Some(spool) = unit.spool.take()
+            && let Source::Client(client) = spool.source
+            && let Some(state @ Client::Spooling(_)) = self.clients.get_mut(&client)
+        {
+            let text = detail.strip_prefix("Error starting worker: ").unwrap_or(&detail);
+            *state = Client::Discarding(text.into());
+            // What was not written yet is never given back otherwise.
+            let held = spool.file.received() - spool.file.written();
+            self.out.push_back(WorkOutput::StdinCredit(
+                client,
+                usize::try_from(held).unwrap_or(usize::MAX),
+            ));
+        }
+        if let Some(client) = starter {
+            let text = detail.strip_prefix("Error starting worker: ").unwrap_or(&detail);
+            let reply = if succeeded {
+                WorkReply::Started { unit: id.clone() }
+            } else {
+                WorkReply::Error(text.into())
+            };
+            if self.clients.remove(&client).is_some() {
+                self.reply(client, reply);
+            }
+        }
+        self.timers.clear(&Timer::StartReply(id.clone()));
+        self.timers.clear(&Timer::Expire(id.clone()));
+        self.answer_all(id, Verb::Cancel, &Ok(false));
+    }
+}
