@@ -1,8 +1,10 @@
 //! The `receptor` program: configuration, logging and the way into the node.
 
 pub mod config;
+pub mod demo;
 pub mod help;
 pub mod logging;
+pub mod node;
 pub mod run;
 
 /// Version of the program.

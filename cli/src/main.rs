@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use receptor_cli::config::{self, Action, ConfigError, Host};
-use receptor_cli::{VERSION, help, run};
+use receptor_cli::{VERSION, demo, help, node, run};
 use receptor_host::runner::{self, RUNNER_ARGUMENT};
 
 fn main() -> ExitCode {
@@ -22,13 +22,13 @@ fn main() -> ExitCode {
         return runner::main(args);
     }
     if args.next_if(|word| word == "demo").is_some() {
-        return unsupported("demo");
+        return demo::run();
     }
     match action(args) {
         Ok(Action::Help) => print(&help::help(&program)),
         Ok(Action::Completion) => print(&help::bash_completion()),
         Ok(Action::Version) => print(&format!("{VERSION}\n")),
-        Ok(Action::Run(config)) => run::run(&program, *config, |_, _| unsupported("running a node")),
+        Ok(Action::Run(config)) => run::run(&program, *config, node::run),
         Err(error) => fail(&error),
     }
 }
@@ -40,10 +40,6 @@ fn action(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
         .collect::<Result<_, _>>()
         .map_err(not_text)?;
     config::load(&args, &Host::current())
-}
-
-fn unsupported(name: &str) -> ExitCode {
-    fail(&ConfigError::unsupported(name))
 }
 
 fn fail(error: &ConfigError) -> ExitCode {

@@ -1,1 +1,24 @@
 //! Runs a receptor-core node on tokio: sockets, timers, processes, files, and an async API.
+
+#![forbid(unsafe_code)]
+#![warn(missing_docs)]
+
+mod arrivals;
+mod clock;
+mod control;
+mod driver;
+mod handle;
+mod links;
+mod pipe;
+mod ready;
+mod runner;
+mod socket;
+mod stream;
+mod units;
+
+pub use handle::{End, Events, Listener, Mesh, MeshError, MeshEvent, Options, Pong, StartError};
+pub use receptor_core::config::{self, Config};
+pub use receptor_core::netceptor::TraceHop;
+pub use receptor_host::runner::RunnerProgram;
+pub use socket::{Datagram, PacketSocket, ReceiveError, Unreachable};
+pub use stream::MeshStream;

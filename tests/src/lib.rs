@@ -1,2 +1,8 @@
-//! Simulator, conformance suite, real-peer and real-client tests.
+//! Tests of whole nodes.
+//!
+//! [`world`] is the third adapter of the core: N nodes on virtual time over a simulated network and simulated disks,
+//! everything decided by one seed. [`pair`] is its smallest case. [`live`] runs real daemons. The suites are in `tests/`.
+
 pub mod live;
+pub mod pair;
+pub mod world;

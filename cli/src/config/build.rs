@@ -100,21 +100,22 @@ fn node(item: &Item, host: &Host) -> Result<Node> {
         "" => host.temp_dir.join("receptor"),
         dir => PathBuf::from(dir),
     };
+    check_directory_name(id)?;
     Ok(Node {
         id: NodeId::new(id),
-        data_dir: below(&data_dir, id)?,
+        data_dir,
         idle_timeout: idle_timeout(item)?,
     })
 }
 
-/// The directory of node `id` in `dir`. A host name is not checked as an ID is, so that a path could hide in it.
-fn below(dir: &Path, id: &str) -> Result<PathBuf> {
+/// The node's directory is called by its ID. A host name is not checked as an ID is, so that a path could hide in it.
+fn check_directory_name(id: &str) -> Result<()> {
     if matches!(id, "." | "..") || id.contains(['/', '\0']) {
         return Err(ConfigError::new(format!(
             "node ID {id:?} cannot be the name of a directory"
         )));
     }
-    Ok(dir.join(id))
+    Ok(())
 }
 
 fn idle_timeout(item: &Item) -> Result<Duration> {

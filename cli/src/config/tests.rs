@@ -436,7 +436,7 @@ fn words_that_print_something() {
 fn defaults() {
     let config = config("--trace", "");
     assert_eq!(config.node.id, NodeId::new("Host.example"));
-    assert_eq!(config.node.data_dir, PathBuf::from("/tmp/receptor/Host.example"));
+    assert_eq!(config.node.data_dir, PathBuf::from("/tmp/receptor"));
     assert_eq!(config.node.idle_timeout, Duration::from_secs(21));
     assert_eq!(config.log_level, crate::logging::Level::Info);
     assert!(config.trace && config.backends.is_empty() && config.warnings.is_empty() && config.config_file.is_none());
@@ -449,7 +449,7 @@ fn the_command_line_grammar() {
          --TCP-Peer hub:27199 cost=1.5 redial=no --local-only --control-service filename=x=y service=",
         "",
     );
-    assert_eq!(config.node.data_dir, PathBuf::from("/var/tmp/receptor/e-1"));
+    assert_eq!(config.node.data_dir, PathBuf::from("/var/tmp/receptor"));
     assert_eq!(config.log_level, crate::logging::Level::Error);
     let Backend::TcpListener(listener) = &config.backends[0] else {
         panic!()
@@ -538,7 +538,7 @@ fn the_composed_example() {
         memory_mib: 512,
     });
     assert_eq!(core.node_id, NodeId::new("edge7"));
-    assert_eq!(config.node.data_dir, PathBuf::from("/data/edge7"));
+    assert_eq!(config.node.data_dir, PathBuf::from("/data"));
     assert_eq!(
         (core.version.as_str(), core.cpu_count, core.memory_mib),
         (crate::VERSION, 2, 512)

@@ -35,7 +35,7 @@ pub struct Config {
 pub struct Node {
     /// Node ID.
     pub id: NodeId,
-    /// The node's own data directory, `DATADIR/NODEID`; not created yet.
+    /// Where the node's directory is made, which is called by its ID; not created yet.
     pub data_dir: PathBuf,
     /// A connection without received traffic for longer is dropped.
     pub idle_timeout: Duration,

@@ -18,6 +18,9 @@ use crate::wire::extended::{
 /// At most one summary per link in this time.
 const SUMMARY_SPACING: Duration = Duration::from_secs(5);
 
+/// Mismatches in a row between two summaries in the long run.
+const RARELY: u32 = 32;
+
 /// Digests of a database that has just changed may differ only because news is on its way.
 const SETTLED: Duration = Duration::from_secs(1);
 
@@ -62,7 +65,10 @@ impl Router {
             return;
         }
         neighbour.mismatches = neighbour.mismatches.saturating_add(1);
-        if settled || neighbour.mismatches > 1 {
+        // Where two nodes cannot agree, because one has reached a limit, say, they try ever more rarely.
+        let count = neighbour.mismatches;
+        let due = count.is_power_of_two() || count % RARELY == 0;
+        if due && (settled || count > 1) {
             self.send_summary(now.mono, from);
         }
     }

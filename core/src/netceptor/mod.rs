@@ -27,6 +27,9 @@ mod seen;
 mod services;
 mod views;
 
+#[cfg(test)]
+mod tests;
+
 pub use dispatch::{DataVerdict, DropReason, SendError};
 pub use forward::Route;
 pub use ports::Owner;

@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::netceptor::TraceHop;
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
 use crate::workceptor::{RunnerEvent, StoredUnit, UnitId, UnitTask, UnitTaskResult};
 
@@ -134,8 +135,10 @@ pub enum Command {
 pub enum Reply {
     /// Done, nothing to tell.
     Done,
-    /// A JSON document (`status`, `traceroute`).
+    /// A JSON document (`status`).
     Json(String),
+    /// The hops of a traceroute, from 0 on.
+    Trace(Vec<TraceHop>),
     /// A pong.
     Pong {
         /// Who answered.

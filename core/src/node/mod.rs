@@ -1,3 +1,373 @@
 //! The root: the only place that sees two components.
+//!
+//! [`Node`] takes [`Input`](io::Input)s and gives [`Output`](io::Output)s; [`io`] is the whole contract with an adapter.
+//!
+//! ```text
+//!  adapter ── Input ──► handle ─► links ─► router ─► streams ─► sessions ─► workceptor
+//!     ▲                                                                         │
+//!     └── Output ◄── poll_output ◄── links, pipes, tasks, replies, events ◄─────┘
+//! ```
+//!
+//! One pass of `handle` carries an input to its end: whatever a component wants of another is done before it returns, and
+//! what is wanted of the world is queued as outputs. Frames are not outputs: the adapter pulls them with
+//! [`Node::pull_frames`] when a socket can take them, so a slow neighbour backs up here, where priorities and limits see it.
 
+mod backends;
+mod commands;
+mod conn;
 pub mod io;
+mod links;
+mod mesh;
+mod pipes;
+mod sessions;
+mod startup;
+mod status;
+mod streams;
+mod work;
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+use core::fmt;
+
+use bytes::{Bytes, BytesMut};
+
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::error::CallerError;
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::netceptor::{DataVerdict, ProbeToken, Router};
+use crate::rng::Rng;
+use crate::stream;
+use crate::time::Now;
+use crate::workceptor::{TaskKey, Workceptor};
+use backends::Backends;
+use commands::Asker;
+use conn::{Conn, Owner};
+use io::{Event, Input, Level, Output, PipeInput, Task, TaskResult};
+use links::Links;
+use pipes::{Pipes, Taken};
+use startup::Phase;
+
+/// A configuration that no node can run with, in the classic words.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ConfigError(pub String);
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+/// What this code tells its own kind it can do: nothing optional yet.
+const CAPABILITIES: u64 = 0;
+
+/// What a task was for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum TaskOwner {
+    LoadEpoch,
+    StoreEpoch(u64),
+    ScanUnits,
+    Listen,
+    ListenControl,
+    Dial(BackendId),
+    Unit(TaskKey),
+}
+
+/// A Receptor node without IO.
+#[derive(Debug)]
+pub struct Node {
+    config: Config,
+    own_hash: NameHash,
+    rng: Rng,
+    phase: Phase,
+    last: Now,
+    outputs: VecDeque<Output>,
+    tasks: BTreeMap<TaskId, TaskOwner>,
+    next_task: u64,
+
+    backends: Backends,
+    links: Links,
+    router: Router,
+    /// Data messages of this node to itself.
+    loopback: VecDeque<(DataVerdict, BytesMut)>,
+
+    streams: stream::Table,
+    /// Destinations whose streams wait for room on a link.
+    held_back: BTreeSet<(LinkId, NameHash)>,
+    /// Destinations whose streams wait for a route.
+    unrouted: BTreeSet<NameHash>,
+
+    pipes: Pipes,
+    next_pipe: u64,
+    owners: BTreeMap<Conn, Owner>,
+    /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
+    stash: BTreeMap<Conn, Bytes>,
+    /// Connections to look at before the pass ends.
+    touched: BTreeSet<Conn>,
+
+    sessions: BTreeMap<u64, sessions::Client>,
+    next_session: u64,
+    control_services: BTreeSet<ServiceName>,
+    work: Workceptor,
+    peers: BTreeMap<u64, work::Peer>,
+
+    askers: BTreeMap<ProbeToken, Asker>,
+    next_probe: u64,
+    app_listeners: BTreeSet<ServiceName>,
+    ports: BTreeMap<PortId, ServiceName>,
+}
+
+impl Node {
+    /// A node that begins to start: drain its outputs. `seed` decides every random choice; an adapter takes it from the
+    /// operating system.
+    ///
+    /// # Errors
+    /// A configuration no node can run with.
+    pub fn new(config: Config, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        check(&config).map_err(ConfigError)?;
+        let mut rng = Rng::from_seed(seed);
+        let limits = config.limits.clone();
+        let own_hash = config.node_id.hash();
+        let table = stream::TableConfig { max_streams: limits.streams, ..stream::TableConfig::default() };
+        let mut node = Self {
+            own_hash,
+            phase: Phase::Loading { epoch: false, units: false },
+            last: now,
+            outputs: VecDeque::new(),
+            tasks: BTreeMap::new(),
+            next_task: 0,
+            backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
+            links: Links::new(limits.link_queue_bytes, rng.next_u64()),
+            router: Router::new(config.node_id.clone(), CAPABILITIES, limits.clone(), rng.fork(), now),
+            loopback: VecDeque::new(),
+            streams: stream::Table::new(table, rng.fork()),
+            held_back: BTreeSet::new(),
+            unrouted: BTreeSet::new(),
+            pipes: Pipes::new(),
+            next_pipe: 0,
+            owners: BTreeMap::new(),
+            stash: BTreeMap::new(),
+            touched: BTreeSet::new(),
+            sessions: BTreeMap::new(),
+            next_session: 0,
+            control_services: BTreeSet::new(),
+            work: Workceptor::new(&config, rng.fork()),
+            peers: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            next_probe: 0,
+            app_listeners: BTreeSet::new(),
+            ports: BTreeMap::new(),
+            rng,
+            config,
+        };
+        node.task(TaskOwner::LoadEpoch, Task::LoadEpoch);
+        node.task(TaskOwner::ScanUnits, Task::ScanUnits);
+        Ok(node)
+    }
+
+    /// Tells the node a fact. Outputs may follow; they may also be left undrained between inputs.
+    ///
+    /// # Errors
+    /// Only for misuse by the embedding program, never for what a peer or client did.
+    pub fn handle(&mut self, now: Now, input: Input) -> Result<(), CallerError> {
+        let now = self.clamp(now);
+        let result = self.take(now, input);
+        self.settle(now);
+        result
+    }
+
+    /// The next thing to do for the adapter.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Moves up to about `max_bytes` of waiting frames to the end of `into`. Call it when the link's socket can take them;
+    /// an empty result means that there are none until the next [`io::LinkOutput::Ready`]. Outputs may follow.
+    pub fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
+        let now = self.clamp(now);
+        self.links.pull(link, max_bytes, into);
+        if self.release_held_back(link) {
+            self.settle(now);
+        }
+    }
+
+    /// When to call again with [`Input::Timeout`], and why.
+    pub fn next_deadline(&self) -> Deadline {
+        if !self.outputs.is_empty() {
+            return Deadline::Now;
+        }
+        self.links
+            .next_deadline()
+            .min(self.backends.next_deadline())
+            .min(self.router.next_deadline())
+            .min(self.streams.next_deadline())
+            .min(self.work.next_deadline())
+    }
+
+    /// Time never goes back; a caller that claims so is taken at the latest time it told.
+    fn clamp(&mut self, now: Now) -> Now {
+        debug_assert!(now.mono >= self.last.mono, "monotonic time went back");
+        self.last = Now { mono: now.mono.max(self.last.mono), wall: now.wall };
+        self.last
+    }
+
+    fn take(&mut self, now: Now, input: Input) -> Result<(), CallerError> {
+        match input {
+            Input::Link(id, input) => self.link_input(now, id, input),
+            Input::Pipe(id, input) => self.pipe_input(now, id, input),
+            Input::Done(id, result) => self.task_done(now, id, result),
+            Input::Runner(unit, event) => {
+                self.work.handle_runner(now, &unit, event);
+                Ok(())
+            }
+            Input::Command(id, command) => self.command(now, id, command),
+            Input::Timeout => {
+                self.timeouts(now);
+                Ok(())
+            }
+        }
+    }
+
+    fn timeouts(&mut self, now: Now) {
+        self.link_timeouts(now);
+        if self.router.next_deadline().is_due(now.mono) {
+            self.router.handle_timeout(now);
+        }
+        self.streams.handle_timeout(now.mono);
+        if self.work.next_deadline().is_due(now.mono) {
+            self.work.handle_timeout(now);
+        }
+    }
+
+    /// Lets the components work on one another's wishes until none is left.
+    fn settle(&mut self, now: Now) {
+        while self.mesh_outputs(now)
+            | self.deliver_loopback(now)
+            | self.stream_events(now)
+            | self.work_outputs(now)
+            | self.pump_touched(now)
+            | self.transmit_streams(now)
+        {}
+    }
+
+    /// Marks a connection for the end of the pass.
+    fn touch(&mut self, conn: Conn) {
+        self.touched.insert(conn);
+    }
+
+    fn pump_touched(&mut self, now: Now) -> bool {
+        let mut progress = false;
+        while let Some(conn) = self.touched.pop_first() {
+            progress = true;
+            match self.owners.get(&conn) {
+                Some(&Owner::Session(key)) => self.pump_session(now, key),
+                Some(&Owner::Bridge(other)) => {
+                    self.pump_bridge(now, conn, other);
+                    self.pump_bridge(now, other, conn);
+                }
+                Some(&Owner::Peer(key)) => self.pump_peer(now, key),
+                Some(Owner::Connecting(_) | Owner::Dialing(..)) | None => {}
+            }
+        }
+        progress
+    }
+
+    fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
+        let conn = Conn::Pipe(id);
+        if let PipeInput::OpenControl = input {
+            if self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0 {
+                return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
+            }
+            self.pipes.insert(id, Default::default());
+            self.open_session(now, conn);
+            return Ok(());
+        }
+        if let PipeInput::Closed = input {
+            // Harmless for a pipe that the node has forgotten, as after a dial that failed.
+            if let Some(pipe) = self.pipes.get_mut(&id) {
+                pipe.on_gone();
+                if self.owners.contains_key(&conn) {
+                    self.touch(conn);
+                } else {
+                    self.pipes.remove(&id);
+                }
+            }
+            return Ok(());
+        }
+        let pipe = self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?;
+        match input {
+            PipeInput::Data(data) => {
+                if pipe.on_data(data) == Taken::OverCredit {
+                    return Err(CallerError::Blocked("credit of the pipe"));
+                }
+            }
+            PipeInput::Eof => pipe.on_eof(),
+            PipeInput::Drained(bytes) => {
+                pipe.on_drained(bytes);
+                self.close_drained_pipe(id, false);
+            }
+            PipeInput::OpenControl | PipeInput::Closed => {}
+        }
+        self.touch(conn);
+        Ok(())
+    }
+
+    fn task(&mut self, owner: TaskOwner, task: Task) {
+        let id = self.new_task(owner);
+        self.outputs.push_back(Output::Task(id, task));
+    }
+
+    fn new_task(&mut self, owner: TaskOwner) -> TaskId {
+        let id = TaskId(self.next_task);
+        self.next_task += 1;
+        self.tasks.insert(id, owner);
+        id
+    }
+
+    fn task_done(&mut self, now: Now, id: TaskId, result: TaskResult) -> Result<(), CallerError> {
+        let owner = self.tasks.remove(&id).ok_or(CallerError::Unknown("task"))?;
+        match (owner, result) {
+            (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
+            (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result),
+            (TaskOwner::Unit(_), other) => {
+                return Err(CallerError::Misuse(alloc::format!("a task of a unit was answered with {other:?}")));
+            }
+            (owner, result) => self.startup_done(now, owner, result)?,
+        }
+        Ok(())
+    }
+
+    fn log(&mut self, level: Level, text: String) {
+        self.outputs.push_back(Output::Event(Event::Log(level, text)));
+    }
+
+    fn error(&mut self, text: String) {
+        self.log(Level::Error, text);
+    }
+
+    fn warn(&mut self, text: String) {
+        self.log(Level::Warning, text);
+    }
+
+    fn info(&mut self, text: String) {
+        self.log(Level::Info, text);
+    }
+}
+
+fn check(config: &Config) -> Result<(), String> {
+    NodeId::check_own(config.node_id.as_str())?;
+    if config.node_id.as_str().is_empty() {
+        return Err("node id must not be empty".into());
+    }
+    if config.idle_timeout < Config::MIN_IDLE_TIMEOUT {
+        return Err(alloc::format!(
+            "user defined maxIdleConnectionTimeout [{}] is less than the default default timeout [{}]",
+            config.idle_timeout.as_nanos(),
+            Config::MIN_IDLE_TIMEOUT.as_nanos()
+        ));
+    }
+    backends::check(&config.backends)
+}

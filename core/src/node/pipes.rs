@@ -18,6 +18,12 @@ pub(super) struct Pipe {
     undrained: usize,
     /// We have said that no more comes.
     finished: bool,
+    /// Nobody on our side reads or writes any more.
+    released: bool,
+    /// The adapter was told to close.
+    closed: bool,
+    /// The local side is gone: what it sent is still to be read, what is written for it is dropped.
+    gone: bool,
 }
 
 /// What became of bytes from the local side.
@@ -44,6 +50,16 @@ impl Pipe {
         self.eof = true;
     }
 
+    pub(super) fn on_gone(&mut self) {
+        self.eof = true;
+        self.gone = true;
+        self.undrained = 0;
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.gone
+    }
+
     pub(super) fn on_drained(&mut self, bytes: usize) {
         self.undrained = self.undrained.saturating_sub(bytes);
     }
@@ -55,12 +71,6 @@ impl Pipe {
         Some(data)
     }
 
-    /// Puts bytes back that the consumer could not take.
-    pub(super) fn unread(&mut self, data: Bytes) {
-        self.incoming_bytes += data.len();
-        self.incoming.push_front(data);
-    }
-
     /// Whether everything was read and nothing will come.
     pub(super) fn is_at_eof(&self) -> bool {
         self.eof && self.incoming.is_empty()
@@ -68,11 +78,30 @@ impl Pipe {
 
     /// How many bytes may be sent to the local side now.
     pub(super) fn room(&self) -> usize {
-        if self.finished { 0 } else { PIPE_WINDOW.saturating_sub(self.undrained) }
+        if self.gone {
+            usize::MAX
+        } else if self.finished {
+            0
+        } else {
+            PIPE_WINDOW.saturating_sub(self.undrained)
+        }
     }
 
     pub(super) fn on_sent(&mut self, bytes: usize) {
         self.undrained += bytes;
+    }
+
+    /// Notes a release, and says once when the pipe may be closed: released, and everything sent was drained.
+    pub(super) fn may_close(&mut self, released: bool) -> bool {
+        self.released |= released;
+        self.released && self.undrained == 0 && !core::mem::replace(&mut self.closed, true)
+    }
+
+    /// Ends both directions; `false` if the adapter was told already.
+    pub(super) fn abort(&mut self) -> bool {
+        self.finished = true;
+        self.released = true;
+        !core::mem::replace(&mut self.closed, true)
     }
 
     /// Marks our direction as ended; `false` if it was already.
@@ -103,9 +132,6 @@ mod tests {
         pipe.on_data(Bytes::from_static(b"last"));
         pipe.on_eof();
         assert!(!pipe.is_at_eof());
-        let data = pipe.read().unwrap();
-        pipe.unread(data);
-        assert!(!pipe.is_at_eof());
         pipe.read();
         assert!(pipe.is_at_eof());
     }
@@ -120,5 +146,15 @@ mod tests {
         assert!(pipe.finish());
         assert_eq!(pipe.room(), 0);
         assert!(!pipe.finish());
+    }
+
+    #[test]
+    fn a_released_pipe_is_closed_once_and_after_the_last_byte() {
+        let mut pipe = Pipe::default();
+        pipe.on_sent(5);
+        assert!(!pipe.may_close(true));
+        pipe.on_drained(5);
+        assert!(pipe.may_close(false));
+        assert!(!pipe.may_close(true));
     }
 }

@@ -126,7 +126,9 @@ impl Workceptor {
         }
         if unit.run != Run::Over {
             unit.run = Run::Over;
-            self.log(Severity::Warning, format!("unit {id}: {RUNNER_LOST}"));
+            if !unit.cancelling {
+                self.log(Severity::Warning, format!("unit {id}: {RUNNER_LOST}"));
+            }
             self.update(
                 id,
                 Change::Lost {

@@ -1,12 +1,12 @@
 //! Sessions of submitters: this node runs units for others and pushes what happens to them.
 
+mod push;
+
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::format;
-use alloc::string::{String, ToString as _};
-use alloc::vec::Vec;
+use alloc::string::String;
 
 use bytes::Bytes;
-use highway::{HighwayHash as _, HighwayHasher, Key};
 
 use super::api::{SessionKey, Severity, WorkOutput};
 use super::id::UnitId;
@@ -14,15 +14,17 @@ use super::ready::Ready;
 use super::spool::Source;
 use super::state::State;
 use super::submit::{check_signature, check_size, in_use};
-use super::task::{UnitTask, UnitTaskResult};
-use super::unit::{Asker, Digest, Stage, Unit, Verb};
-use super::{MAX_CHANNELS, Purpose, READ_MAX, SESSION_WINDOW, Workceptor, unit_window, unknown_unit};
+use super::unit::{Asker, Verb};
+use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor, unknown_unit};
 use crate::id::NodeId;
 use crate::time::Now;
-use crate::wire::work::{Decoder, End, Message, Received, Status, Submit, output_head};
+use crate::wire::work::{Decoder, Message, Received, Submit};
 
 /// Requests of one channel that may wait for their answer.
 const MAX_ASKED: usize = 4;
+
+/// Stands for submitters whose name is not known; no node can be called so.
+const UNKNOWN_SUBMITTER: &str = "?";
 
 /// Output leaves this much of the window to everything else.
 const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
@@ -30,12 +32,23 @@ const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
 /// One submitter's session.
 #[derive(Debug)]
 pub(super) struct Session {
-    /// The submitter; empty if its name is not known.
+    /// The submitter.
     from: String,
     decoder: Decoder,
     channels: BTreeMap<u32, Channel>,
     ready: Ready,
+    /// Channels whose output waits for room in the window.
+    starved: Ready,
     window: usize,
+}
+
+impl Session {
+    fn next_ready(&mut self) -> Option<u32> {
+        let has_room = self.window > CONTROL_RESERVE;
+        self.ready
+            .pop()
+            .or_else(|| if has_room { self.starved.pop() } else { None })
+    }
 }
 
 /// One unit on a session.
@@ -69,10 +82,11 @@ impl Workceptor {
     pub fn session_opened(&mut self, now: Now, key: SessionKey, from: Option<&NodeId>) {
         self.now = now;
         let session = Session {
-            from: from.map(|node| node.as_str().into()).unwrap_or_default(),
+            from: from.map_or(UNKNOWN_SUBMITTER, NodeId::as_str).into(),
             decoder: Decoder::default(),
             channels: BTreeMap::new(),
             ready: Ready::default(),
+            starved: Ready::default(),
             window: SESSION_WINDOW,
         };
         self.sessions.insert(key, session);
@@ -226,7 +240,7 @@ impl Workceptor {
         if let Some(id) = self.find(&submit.unit) {
             let known = self.units.get(&id).and_then(|unit| {
                 let extra = unit.record.extra.command()?;
-                Some(!from.is_empty() && extra.submitter == from && unit.record.work_type == submit.work_type)
+                Some(extra.submitter == from && unit.record.work_type == submit.work_type)
             });
             if known != Some(true) {
                 return Err(in_use(&id));
@@ -269,7 +283,7 @@ impl Workceptor {
             channel.unit = Some(id.clone());
             channel.fresh = fresh;
         }
-        self.wake_channel(key, number);
+        self.wake_channels(id);
     }
 
     fn spooling(&mut self, key: SessionKey, number: u32) -> Option<(UnitId, &mut super::spool::Spool)> {
@@ -351,236 +365,5 @@ impl Workceptor {
             channel.refused = Some(text);
             self.wake_channel(key, number);
         }
-    }
-
-    /// Something happened to the unit.
-    pub(super) fn wake_channels(&mut self, id: &UnitId) {
-        let Some(unit) = self.units.get(id) else { return };
-        if unit.channels.is_empty() {
-            return;
-        }
-        let channels: Vec<(SessionKey, u32)> = unit.channels.iter().copied().collect();
-        self.compute_digest(id);
-        for (key, number) in channels {
-            self.wake_channel(key, number);
-        }
-    }
-
-    pub(super) fn wake_channel(&mut self, key: SessionKey, number: u32) {
-        if let Some(session) = self.sessions.get_mut(&key) {
-            session.ready.push(number);
-            self.pump_session(key);
-        }
-    }
-
-    /// Sends what the window allows.
-    fn pump_session(&mut self, key: SessionKey) {
-        while let Some(session) = self.sessions.get_mut(&key)
-            && session.window > 0
-            && let Some(number) = session.ready.pop()
-        {
-            self.send_channel(key, number);
-        }
-    }
-
-    /// Sends what a channel has to say: a handful of small messages, and begins to read one piece of output.
-    fn send_channel(&mut self, key: SessionKey, number: u32) {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return;
-        };
-        let active = session.channels.len();
-        let has_room = session.window > CONTROL_RESERVE;
-        let Some(channel) = session.channels.get_mut(&number) else {
-            return;
-        };
-        let mut messages = Vec::new();
-        let mut read = None;
-        if let Some(text) = channel.refused.take() {
-            messages.push(Message::Refused { text });
-        }
-        if let Some(id) = channel.unit.clone()
-            && let Some(unit) = self.units.get(&id)
-            && !matches!(unit.stage, Stage::Creating { .. })
-        {
-            speak(
-                channel,
-                &id,
-                unit,
-                Source::Channel(key, number),
-                unit_window(active),
-                &mut messages,
-            );
-            let known = available(unit);
-            let until = known.min(channel.credit);
-            if !channel.reading && !channel.short && !channel.end_sent && channel.pos < until && has_room {
-                let left = usize::try_from(until - channel.pos).unwrap_or(usize::MAX);
-                channel.reading = true;
-                read = Some((id, channel.pos, READ_MAX.min(left)));
-            }
-        }
-        while let Some(answer) = channel.answers.pop_front() {
-            channel.asked = channel.asked.saturating_sub(1);
-            messages.push(answer.map_or_else(|text| Message::Failed { text }, |()| Message::Done));
-        }
-        for message in messages {
-            self.send_session(key, number, &message);
-        }
-        if let Some((id, offset, max)) = read {
-            if let Some(session) = self.sessions.get_mut(&key) {
-                session.window = session.window.saturating_sub(max);
-            }
-            let purpose = Purpose::SessionRead {
-                session: key,
-                channel: number,
-                max,
-            };
-            self.task(&id, purpose, UnitTask::ReadOutput { offset, max });
-        }
-    }
-
-    fn send_session(&mut self, key: SessionKey, number: u32, message: &Message) {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return;
-        };
-        let mut bytes = Vec::new();
-        match message.encode(number, &mut bytes) {
-            Ok(()) => {
-                session.window = session.window.saturating_sub(bytes.len());
-                self.out.push_back(WorkOutput::SessionSend(key, bytes.into()));
-            }
-            Err(error) => self.log(Severity::Error, format!("message to a submitter: {error}")),
-        }
-    }
-
-    /// A piece of output for a submitter was read.
-    pub(super) fn session_read(&mut self, key: SessionKey, number: u32, max: usize, result: UnitTaskResult) {
-        let Some(session) = self.sessions.get_mut(&key) else {
-            return;
-        };
-        session.window = (session.window + max).min(SESSION_WINDOW);
-        if let Some(channel) = session.channels.get_mut(&number)
-            && channel.reading
-        {
-            channel.reading = false;
-            match result {
-                UnitTaskResult::Data(data) if !data.is_empty() && data.len() <= max => {
-                    let head = output_head(number, channel.pos, data.len());
-                    channel.pos += data.len() as u64;
-                    session.window = session.window.saturating_sub(head.len() + data.len());
-                    self.out
-                        .push_back(WorkOutput::SessionSend(key, Bytes::copy_from_slice(&head)));
-                    self.out.push_back(WorkOutput::SessionSend(key, data));
-                }
-                // The submitter finds at the end that something is missing.
-                _ => channel.short = true,
-            }
-            session.ready.push(number);
-        }
-        self.pump_session(key);
-    }
-
-    /// Length and checksum of a finished unit's output: from the record if its runner left them there.
-    fn compute_digest(&mut self, id: &UnitId) {
-        let Some(unit) = self.units.get_mut(id) else { return };
-        if !unit.is_complete() || unit.digest != Digest::Unknown || unit.stage != Stage::Live {
-            return;
-        }
-        let total = unit.record.stdout_size;
-        let known = unit.record.extra.command().and_then(|extra| extra.checksum);
-        if let Some(checksum) = known {
-            unit.digest = Digest::Known { total, checksum };
-        } else if total == 0 {
-            unit.digest = Digest::Known {
-                total,
-                checksum: HighwayHasher::new(Key([0; 4])).hash64(b""),
-            };
-        } else {
-            unit.digest = Digest::Computing;
-            self.task(id, Purpose::SessionHash, UnitTask::HashOutput { len: total });
-        }
-    }
-
-    pub(super) fn session_hashed(&mut self, id: &UnitId, result: UnitTaskResult) {
-        let Some(unit) = self.units.get_mut(id) else { return };
-        unit.digest = match result {
-            UnitTaskResult::Hash { checksum, size } => Digest::Known {
-                total: size.min(unit.record.stdout_size),
-                checksum,
-            },
-            // What cannot be read cannot be sent: the declared length makes the submitter say so.
-            _ => Digest::Known {
-                total: unit.record.stdout_size,
-                checksum: 0,
-            },
-        };
-        self.wake_channels(id);
-    }
-}
-
-/// How far the output can be sent.
-fn available(unit: &Unit) -> u64 {
-    match unit.digest {
-        Digest::Known { total, .. } => total,
-        Digest::Unknown | Digest::Computing if unit.is_complete() => unit.record.stdout_size,
-        Digest::Unknown | Digest::Computing => unit.output,
-    }
-}
-
-/// What a channel has to say about its unit, in the order in which a submitter needs it.
-fn speak(channel: &mut Channel, id: &UnitId, unit: &Unit, source: Source, window: u64, messages: &mut Vec<Message>) {
-    let spool = unit.spool.as_ref();
-    if !channel.accepted {
-        channel.accepted = true;
-        let stdin_offset = spool.map_or(u64::MAX, |spool| spool.file.received());
-        messages.push(Message::Accepted {
-            unit: id.to_string(),
-            stdin_offset,
-            fresh: channel.fresh,
-        });
-    }
-    if let Some(spool) = spool.filter(|spool| spool.source == source && !spool.ended) {
-        let credit = spool.file.written() + window;
-        if channel.stdin_credit == 0 || credit >= channel.stdin_credit + window / 2 {
-            channel.stdin_credit = credit;
-            messages.push(Message::Credit { bytes: credit });
-        }
-    }
-    if unit.has_started() && !channel.started_sent {
-        channel.started_sent = true;
-        messages.push(Message::Started);
-    }
-    let state = u8::try_from(unit.record.state.number()).unwrap_or(u8::MAX);
-    let (exit_code, signal) = unit
-        .record
-        .extra
-        .command()
-        .map_or((None, None), |extra| (extra.exit_code, extra.signal));
-    let told = Some((unit.record.state, unit.record.detail.clone()));
-    if channel.status_sent != told && !unit.is_complete() {
-        channel.status_sent = told;
-        messages.push(Message::Status(Status {
-            state,
-            detail: unit.record.detail.clone(),
-            stdout_size: unit.output,
-            exit_code,
-            signal,
-        }));
-    }
-    if let Digest::Known { total, checksum } = unit.digest
-        && unit.is_complete()
-        && !channel.end_sent
-        && !channel.reading
-        && (channel.pos >= total || channel.short)
-    {
-        channel.end_sent = true;
-        let detail = unit.record.detail.clone();
-        messages.push(Message::End(End {
-            state,
-            detail,
-            total,
-            checksum,
-            exit_code,
-            signal,
-        }));
     }
 }

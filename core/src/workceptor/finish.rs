@@ -8,7 +8,7 @@ use super::id::UnitId;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::Timer;
 use super::unit::{Asker, Removal, Stage, Verb, Waiter};
-use super::{Client, Purpose, Workceptor, failure};
+use super::{Purpose, Workceptor, failure, unknown_unit};
 use crate::time::Duration;
 
 /// Attempts to remove a directory, a second apart (`work.md` §13).
@@ -91,34 +91,22 @@ impl Workceptor {
     fn unit_gone(&mut self, id: &UnitId) {
         self.answer_all(id, Verb::Cancel, &Ok(false));
         self.answer_all(id, Verb::Release, &Ok(false));
-        let Some(unit) = self.units.get(id) else { return };
-        let (readers, channels) = (unit.readers.clone(), unit.channels.clone());
-        let client = unit
-            .starter
-            .or_else(|| match unit.spool.as_ref().map(|spool| spool.source) {
-                Some(super::spool::Source::Client(client)) => Some(client),
-                _ => None,
-            });
-        self.forget(id);
-        for reader in readers {
+        let Some(unit) = self.forget(id) else { return };
+        for reader in unit.readers {
             self.end_results(reader);
         }
-        for (session, channel) in channels {
-            self.refuse_channel(session, channel, super::unknown_unit(id.as_str()));
+        for (session, channel) in unit.channels {
+            self.refuse_channel(session, channel, unknown_unit(id.as_str()));
         }
         // Somebody released the unit while its submitter still sends stdin or waits for the start.
         let text = format!("unit {id} was released");
-        match client.and_then(|client| self.clients.get_mut(&client).map(|state| (client, state))) {
-            Some((client, Client::Starting(_))) => {
-                self.clients.remove(&client);
-                self.refuse(client, text);
-            }
-            Some((client, state @ Client::Spooling(_))) => {
-                *state = Client::Discarding(text);
-                self.out
-                    .push_back(super::WorkOutput::StdinCredit(client, super::STDIN_WINDOW));
-            }
-            _ => {}
+        if let Some(spool) = unit.spool {
+            self.stop_spooling(&spool, &text);
+        }
+        if let Some(client) = unit.starter
+            && self.clients.remove(&client).is_some()
+        {
+            self.refuse(client, text);
         }
     }
 

@@ -220,7 +220,7 @@ impl Workceptor {
         self.now = now;
         while let Some(timer) = self.timers.pop_due(now.mono) {
             match timer {
-                Timer::PeerRetry(node) => self.peer_retry(&node),
+                Timer::PeerRetry(node) => self.hurry(&node),
                 Timer::PeerSlow(key) => self.peer_slow(key),
                 Timer::PeerIdle(node) => self.peer_idle(&node),
                 Timer::Expire(id) => self.expire(&id),

@@ -1,24 +1,23 @@
 //! Sessions with executors: one per node, opened when a unit needs it, kept while any does.
 
+mod send;
+
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::format;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::api::{PeerKey, Severity, WorkOutput};
-use super::change::Change;
 use super::id::UnitId;
 use super::ready::Ready;
-use super::remote::{self, Line};
-use super::task::{UnitTask, UnitTaskResult};
+use super::remote::Line;
 use super::timer::{Timer, back_off};
-use super::unit::{Stage, Verb};
-use super::{MAX_CHANNELS, Purpose, READ_MAX, SESSION_WINDOW, Workceptor, failure, unit_window};
+use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
 use crate::time::{Duration, Now};
-use crate::wire::work::{Decoder, Message, Received, Submit, stdin_head};
+use crate::wire::work::{Decoder, Message, Received};
 
 /// Turns a control session into a work session.
 const UPGRADE: &[u8] = b"{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1}\n";
@@ -54,6 +53,8 @@ pub(super) struct Peer {
     next_channel: u32,
     /// Channels that may have something to send, each once.
     ready: Ready,
+    /// Channels whose data waits for room in the window.
+    starved: Ready,
     window: usize,
     /// Attempts that failed in a row.
     failures: u32,
@@ -74,6 +75,13 @@ enum Phase {
 impl Peer {
     pub(super) fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    fn next_ready(&mut self) -> Option<u32> {
+        let has_room = self.window > CONTROL_RESERVE;
+        self.ready
+            .pop()
+            .or_else(|| if has_room { self.starved.pop() } else { None })
     }
 }
 
@@ -139,12 +147,19 @@ impl Workceptor {
         self.peer_lost(key, reason);
     }
 
+    /// Nodes that units wait for and that no session leads to: [`Workceptor::route_changed`] is of use for these.
+    pub fn awaited_nodes(&self) -> impl Iterator<Item = &str> {
+        let waiting = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| !peer.is_up() && !peer.wanting.is_empty());
+        waiting.map(|(node, _)| node.as_str())
+    }
+
     /// A node has become reachable.
     pub fn route_changed(&mut self, now: Now, node: &str) {
         self.now = now;
-        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
-            self.hurry(node);
-        }
+        self.hurry(node);
     }
 
     fn peer(&mut self, key: PeerKey) -> Option<&mut Peer> {
@@ -310,16 +325,11 @@ impl Workceptor {
         self.out.push_back(WorkOutput::OpenPeer(key, node.into()));
     }
 
-    /// Connects at once instead of waiting.
+    /// Connects at once, if any unit needs it, instead of waiting.
     pub(super) fn hurry(&mut self, node: &str) {
-        if self.peers.get(node).is_some_and(|peer| peer.phase == Phase::Offline) {
+        let is_wanted = |peer: &Peer| peer.phase == Phase::Offline && !peer.wanting.is_empty();
+        if self.peers.get(node).is_some_and(is_wanted) {
             self.connect(node);
-        }
-    }
-
-    pub(super) fn peer_retry(&mut self, node: &str) {
-        if self.peers.get(node).is_some_and(|peer| !peer.wanting.is_empty()) {
-            self.hurry(node);
         }
     }
 
@@ -362,6 +372,7 @@ impl Workceptor {
         peer.lines.clear();
         peer.parked.clear();
         peer.ready.clear();
+        peer.starved.clear();
         // A session that was of no use counts as an attempt.
         let wait = if was_up && peer.failures == 0 {
             QUICK_RETRY
@@ -393,21 +404,6 @@ impl Workceptor {
         }
     }
 
-    fn send_peer(&mut self, node: &str, channel: u32, message: &Message) {
-        let Some(peer) = self.peers.get_mut(node) else { return };
-        let (Phase::Up, Some(key)) = (peer.phase, peer.key) else {
-            return;
-        };
-        let mut bytes = Vec::new();
-        match message.encode(channel, &mut bytes) {
-            Ok(()) => {
-                peer.window = peer.window.saturating_sub(bytes.len());
-                self.out.push_back(WorkOutput::PeerSend(key, bytes.into()));
-            }
-            Err(error) => self.log(Severity::Error, format!("message to node {node}: {error}")),
-        }
-    }
-
     pub(super) fn answer_ping(&mut self, node: &str, token: u64) {
         self.send_peer(node, 0, &Message::Pong { token });
     }
@@ -427,180 +423,5 @@ impl Workceptor {
         if let Some(key) = self.peers.get(node).and_then(|peer| peer.key) {
             self.drop_peer(key, reason);
         }
-    }
-
-    /// Sends what the window allows.
-    fn pump_peer(&mut self, key: PeerKey) {
-        while let Some(peer) = self.peer(key)
-            && peer.is_up()
-            && peer.window > 0
-            && let Some(channel) = peer.ready.pop()
-        {
-            let Some(id) = peer.lines.get(&channel).cloned() else {
-                continue;
-            };
-            let Some(node) = self.peer_nodes.get(&key).cloned() else {
-                return;
-            };
-            self.send_line(key, &node, channel, &id);
-        }
-    }
-
-    /// Sends what a unit has to say: at most a handful of small messages, and begins to read one piece of stdin.
-    fn send_line(&mut self, key: PeerKey, node: &str, channel: u32, id: &UnitId) {
-        let active = self.peers.get(node).map_or(1, |peer| peer.lines.len());
-        let has_room = self.peers.get(node).is_some_and(|peer| peer.window > CONTROL_RESERVE);
-        let Some(unit) = self.units.get_mut(id) else { return };
-        let Some(mut remote) = unit.remote.take() else { return };
-        let Some(mut line) = remote.line.take() else {
-            unit.remote = Some(remote);
-            return;
-        };
-        let (wants_run, wants_cancel) = (remote.wants_run(unit), remote.wants_cancel(unit));
-        let wants_release = remote.wants_release(unit);
-        let mut messages = Vec::new();
-        let mut contact = false;
-        let mut read = None;
-        if let (Some(extra), Stage::Live) = (remote::extra(unit), unit.stage) {
-            let remote_id = if extra.remote_unit_id.is_empty() {
-                id.as_str()
-            } else {
-                &extra.remote_unit_id
-            };
-            if wants_run && !line.opened {
-                if extra.remote_started || remote.start_seen {
-                    let (unit, offset) = (remote_id.to_string(), remote.file.received());
-                    messages.push(Message::Attach {
-                        unit,
-                        offset,
-                        signature: String::new(),
-                    });
-                    line.opened = true;
-                } else if extra.contacted {
-                    let params = extra
-                        .remote_params
-                        .iter()
-                        .map(|(k, v)| (k.clone(), v.clone()))
-                        .collect();
-                    let work_type = extra.remote_work_type.clone();
-                    let submit = Submit {
-                        unit: id.to_string(),
-                        work_type,
-                        params,
-                        signature: String::new(),
-                    };
-                    messages.push(Message::Submit(submit));
-                    line.opened = true;
-                    remote.submitted = true;
-                } else {
-                    contact = !remote.contacting;
-                    remote.contacting = true;
-                }
-            }
-            if line.opened && wants_run {
-                let window = unit_window(active);
-                let credit = remote.file.written() + window;
-                if line.credit == 0 || credit >= line.credit + window / 2 {
-                    line.credit = credit;
-                    messages.push(Message::Credit { bytes: credit });
-                }
-            }
-            if wants_cancel && !line.cancel_sent {
-                line.cancel_sent = true;
-                line.asked.push_back(Verb::Cancel);
-                messages.push(Message::Cancel {
-                    unit: remote_id.to_string(),
-                    signature: String::new(),
-                });
-            }
-            if let Some(release) = unit.release.filter(|_| wants_release && !line.release_sent) {
-                line.release_sent = true;
-                line.asked.push_back(Verb::Release);
-                let unit = remote_id.to_string();
-                messages.push(Message::Release {
-                    unit,
-                    force: release.force,
-                    signature: String::new(),
-                });
-            }
-            if wants_run && line.accepted && !remote.start_seen && !line.reading {
-                let here = remote
-                    .stdin_total
-                    .or_else(|| unit.spool.as_ref().map(|spool| spool.file.written()));
-                let until = here.unwrap_or(0).min(line.stdin_credit);
-                if line.stdin_sent < until && has_room {
-                    let left = usize::try_from(until - line.stdin_sent).unwrap_or(usize::MAX);
-                    read = Some((line.stdin_sent, READ_MAX.min(left)));
-                    line.reading = true;
-                } else if let Some(total) = remote.stdin_total
-                    && extra.stdin_complete
-                    && line.stdin_sent >= total
-                    && !line.stdin_end_sent
-                {
-                    line.stdin_end_sent = true;
-                    messages.push(Message::StdinEnd { total });
-                }
-            }
-        }
-        remote.line = Some(line);
-        unit.remote = Some(remote);
-        if contact {
-            self.update(id, Change::Contacted, true);
-        }
-        for message in messages {
-            self.send_peer(node, channel, &message);
-        }
-        if let Some((offset, max)) = read {
-            if let Some(peer) = self.peer(key) {
-                peer.window = peer.window.saturating_sub(max);
-            }
-            self.task(
-                id,
-                Purpose::PeerRead {
-                    peer: key,
-                    channel,
-                    max,
-                },
-                UnitTask::ReadStdin { offset, max },
-            );
-        }
-    }
-
-    /// A piece of stdin for an executor was read.
-    pub(super) fn peer_read(&mut self, key: PeerKey, channel: u32, max: usize, result: UnitTaskResult) {
-        let Some(peer) = self.peer(key) else { return };
-        peer.window += max;
-        let Some(id) = peer.lines.get(&channel).cloned() else {
-            return self.pump_peer(key);
-        };
-        let Some(line) = self
-            .units
-            .get_mut(&id)
-            .and_then(|unit| unit.remote.as_mut()?.line.as_mut())
-        else {
-            return;
-        };
-        line.reading = false;
-        match result {
-            UnitTaskResult::Data(data) if !data.is_empty() && data.len() <= max => {
-                let head = stdin_head(channel, line.stdin_sent, data.len());
-                line.stdin_sent += data.len() as u64;
-                if let Some(peer) = self.peer(key) {
-                    peer.window = peer.window.saturating_sub(head.len() + data.len());
-                    peer.ready.push(channel);
-                }
-                self.out
-                    .push_back(WorkOutput::PeerSend(key, Bytes::copy_from_slice(&head)));
-                self.out.push_back(WorkOutput::PeerSend(key, data));
-            }
-            UnitTaskResult::Data(_) => self.stdin_unreadable(&id, "the file is shorter than what was written"),
-            other => self.stdin_unreadable(&id, &failure(other)),
-        }
-        self.pump_peer(key);
-    }
-
-    fn stdin_unreadable(&mut self, id: &UnitId, error: &str) {
-        self.log(Severity::Error, format!("unit {id}: cannot read its stdin: {error}"));
-        self.start_failed(id, &format!("cannot read stdin: {error}"));
     }
 }

@@ -1,14 +1,15 @@
 //! Results: a unit's output for clients, as it comes (`work.md` §12). Nothing polls.
 
+use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::api::{ClientKey, WorkOutput, WorkReply};
+use super::api::{ClientKey, Severity, WorkOutput, WorkReply};
 use super::id::UnitId;
 use super::submit::check_signature;
-use super::task::{UnitTask, UnitTaskResult};
+use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::unit::{Stage, Unit};
-use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, unknown_unit};
+use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, failure, unknown_unit};
 use crate::time::Now;
 
 /// One client that reads output.
@@ -112,8 +113,12 @@ impl Workceptor {
             return;
         };
         reader.reading = false;
-        // Else the unit is being removed, or its file cannot be read: there is nothing more to come.
         let UnitTaskResult::Data(data) = result else {
+            // Unless the unit is being removed, its file cannot be read: there is nothing more to come.
+            if result != UnitTaskResult::Failed(UnitError::Missing) {
+                let text = format!("unit {}: cannot read its output: {}", reader.unit, failure(result));
+                self.log(Severity::Error, text);
+            }
             return self.end_results(client);
         };
         let is_short = data.len() < max;

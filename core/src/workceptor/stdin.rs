@@ -8,7 +8,7 @@ use bytes::Bytes;
 use super::api::{ClientKey, Severity, WorkOutput};
 use super::change::Change;
 use super::id::UnitId;
-use super::spool::Source;
+use super::spool::{Source, Spool};
 use super::task::{UnitTask, UnitTaskResult};
 use super::unit::{Run, Stage};
 use super::{Client, Purpose, Workceptor, failure};
@@ -137,6 +137,25 @@ impl Workceptor {
         }
         self.log(Severity::Error, format!("unit {id}: cannot write its stdin: {error}"));
         self.fail(id, text);
+    }
+
+    /// Nobody wants the rest of a client's stdin. It learns why once it has sent all of it.
+    pub(super) fn stop_spooling(&mut self, spool: &Spool, text: &str) {
+        let Source::Client(client) = spool.source else { return };
+        let Some(state @ Client::Spooling(_)) = self.clients.get_mut(&client) else {
+            return;
+        };
+        if spool.ended {
+            self.clients.remove(&client);
+            return self.refuse(client, text);
+        }
+        *state = Client::Discarding(text.into());
+        // What was not written yet is never given back otherwise.
+        let held = spool.file.received() - spool.file.written();
+        self.out.push_back(WorkOutput::StdinCredit(
+            client,
+            usize::try_from(held).unwrap_or(usize::MAX),
+        ));
     }
 
     /// All of stdin is in the file.

@@ -45,9 +45,9 @@ pub(super) struct Unit {
     pub(super) channels: BTreeSet<(SessionKey, u32)>,
     /// Length and checksum of the whole output, once needed and known.
     pub(super) digest: Digest,
-    /// A change that could not be written and must be.
-    pub(super) unwritten: Option<(Change, bool)>,
-    /// How often that was tried.
+    /// Changes that could not be written and must be, in order, one of each kind.
+    pub(super) unwritten: Vec<(Change, bool)>,
+    /// Failed attempts in a row.
     pub(super) tries: u32,
 }
 
@@ -134,7 +134,7 @@ impl Unit {
             readers: BTreeSet::new(),
             channels: BTreeSet::new(),
             digest: Digest::Unknown,
-            unwritten: None,
+            unwritten: Vec::new(),
             tries: 0,
         }
     }

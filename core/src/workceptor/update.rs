@@ -3,16 +3,15 @@
 use alloc::format;
 use alloc::string::String;
 
-use super::api::{Severity, WorkOutput, WorkReply};
+use super::api::{Severity, WorkReply};
 use super::change::{Change, ChangeKind};
 use super::id::UnitId;
 use super::record::Record;
-use super::spool::Source;
 use super::state::State;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::{Timer, back_off};
 use super::unit::{Run, Stage, Verb};
-use super::{Client, Purpose, Workceptor, failure};
+use super::{Purpose, Workceptor, failure};
 
 impl Workceptor {
     pub(super) fn update(&mut self, id: &UnitId, change: Change, sync: bool) {
@@ -92,10 +91,8 @@ impl Workceptor {
         let first = unit.tries == 0;
         let wait = back_off(unit.tries);
         unit.tries += 1;
-        // One at a time is kept; a terminal change outweighs any other.
-        let is_terminal = |change: &Change| !matches!(change.kind(), ChangeKind::Contacted | ChangeKind::RemoteStarted);
-        if unit.unwritten.as_ref().is_none_or(|(kept, _)| !is_terminal(kept)) {
-            unit.unwritten = Some((change, sync));
+        if !unit.unwritten.iter().any(|(kept, _)| kept.kind() == change.kind()) {
+            unit.unwritten.push((change, sync));
         }
         let at = self.after(wait);
         self.timers.set(Timer::RetryChange(id.clone()), at);
@@ -109,10 +106,10 @@ impl Workceptor {
 
     pub(super) fn retry_change(&mut self, id: &UnitId) {
         let Some(unit) = self.units.get_mut(id) else { return };
-        if unit.stage == Stage::Live
-            && let Some((change, sync)) = unit.unwritten.take()
-        {
-            self.update(id, change, sync);
+        if unit.stage == Stage::Live {
+            for (change, sync) in core::mem::take(&mut unit.unwritten) {
+                self.update(id, change, sync);
+            }
         }
     }
 
@@ -165,21 +162,12 @@ impl Workceptor {
         let detail = unit.record.detail.clone();
         let starter = unit.starter.take();
         let succeeded = unit.record.state == State::Succeeded;
-        if let Some(spool) = unit.spool.take()
-            && let Source::Client(client) = spool.source
-            && let Some(state @ Client::Spooling(_)) = self.clients.get_mut(&client)
-        {
-            let text = detail.strip_prefix("Error starting worker: ").unwrap_or(&detail);
-            *state = Client::Discarding(text.into());
-            // What was not written yet is never given back otherwise.
-            let held = spool.file.received() - spool.file.written();
-            self.out.push_back(WorkOutput::StdinCredit(
-                client,
-                usize::try_from(held).unwrap_or(usize::MAX),
-            ));
+        let spool = unit.spool.take();
+        let text = detail.strip_prefix("Error starting worker: ").unwrap_or(&detail);
+        if let Some(spool) = spool {
+            self.stop_spooling(&spool, text);
         }
         if let Some(client) = starter {
-            let text = detail.strip_prefix("Error starting worker: ").unwrap_or(&detail);
             let reply = if succeeded {
                 WorkReply::Started { unit: id.clone() }
             } else {

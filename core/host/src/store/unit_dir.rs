@@ -61,10 +61,16 @@ impl UnitDir {
                 io::ErrorKind::AlreadyExists => UnitError::Exists,
                 _ => UnitError::Io(path_text("mkdir", &self.path, &error)),
             })?;
-        atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), true).map_err(|error| {
+        // There is always a `stdin`, empty if nothing is sent: the command gets it as its input (`work.md` §7).
+        let stdin = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.stdin());
+        let made = stdin.map_err(|error| path_text("create", &self.stdin(), &error)).and_then(|_| {
+            atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), true)
+                .map_err(|error| path_text("write", &self.path.join(STATUS), &error))
+        });
+        made.map_err(|error| {
             // Best effort; the error that counts is the first.
             let _ = fs::remove_dir_all(&self.path);
-            UnitError::Io(path_text("write", &self.path.join(STATUS), &error))
+            UnitError::Io(error)
         })
     }
 

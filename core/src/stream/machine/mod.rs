@@ -206,6 +206,13 @@ impl Stream {
         capacity.saturating_sub(self.send.len())
     }
 
+    /// As [`write_space`](Self::write_space); if there is none, [`Event::Writable`] says when there is.
+    pub fn await_write_space(&mut self) -> u64 {
+        let space = self.write_space();
+        self.is_write_blocked |= space == 0;
+        space
+    }
+
     /// No more bytes will be written; the peer learns it behind the last one. Reading goes on.
     pub fn finish(&mut self) {
         if self.sending == Half::Open {

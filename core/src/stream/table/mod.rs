@@ -392,6 +392,12 @@ impl Table {
             .unwrap_or(Err(WriteError::Closed))
     }
 
+    /// [`Stream::await_write_space`]; 0 if there is no such stream.
+    pub fn await_write_space(&mut self, id: StreamId) -> usize {
+        let space = self.streams.get_mut(&id).map_or(0, |entry| entry.stream.await_write_space());
+        usize::try_from(space).unwrap_or(usize::MAX)
+    }
+
     /// [`Stream::finish`].
     pub fn finish(&mut self, id: StreamId) {
         self.with(id, |entry| entry.stream.finish());
@@ -419,6 +425,11 @@ impl Table {
     /// A stream, to look at.
     pub fn stream(&self, id: StreamId) -> Option<&Stream> {
         self.streams.get(&id).map(|entry| &entry.stream)
+    }
+
+    /// The node at the other end of a stream.
+    pub fn remote(&self, id: StreamId) -> Option<NameHash> {
+        self.streams.get(&id).map(|entry| entry.key.remote)
     }
 
     /// Streams held, those that are over included.

@@ -1,0 +1,165 @@
+//! Byte connections, wherever their other end is: a local pipe or a mesh stream, one set of verbs for both.
+
+use bytes::Bytes;
+
+use super::Node;
+use super::io::{Output, PipeOutput};
+use crate::id::{CommandId, PipeId};
+use crate::stream::{Stream, StreamId, code};
+use crate::time::Now;
+
+/// One byte connection.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(super) enum Conn {
+    /// A pipe to the adapter.
+    Pipe(PipeId),
+    /// A stream over the mesh.
+    Stream(StreamId),
+}
+
+/// Who reads and writes a connection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Owner {
+    /// A control session.
+    Session(u64),
+    /// The other side of a bridge: what one reads the other writes.
+    Bridge(Conn),
+    /// A stream being dialled for the control session that asked to be connected.
+    Connecting(u64),
+    /// A stream being dialled for the application's pipe.
+    Dialing(PipeId, CommandId),
+    /// The workceptor's session with another node.
+    Peer(u64),
+}
+
+impl Node {
+    /// The next bytes from the other end. Reading grants it new credit.
+    pub(super) fn conn_read(&mut self, now: Now, conn: Conn) -> Option<Bytes> {
+        if let Some(data) = self.stash.remove(&conn) {
+            return Some(data);
+        }
+        match conn {
+            Conn::Pipe(id) => {
+                let pipe = self.pipes.get_mut(&id)?;
+                let data = pipe.read()?;
+                if !pipe.is_gone() {
+                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Credit(data.len())));
+                }
+                Some(data)
+            }
+            Conn::Stream(id) => self.streams.read(now.mono, id),
+        }
+    }
+
+    /// Puts bytes back that the reader could not pass on yet.
+    pub(super) fn conn_unread(&mut self, conn: Conn, data: Bytes) {
+        self.stash.insert(conn, data);
+    }
+
+    /// Whether everything was read and nothing will come. True for a connection that is gone.
+    pub(super) fn conn_is_at_eof(&self, conn: Conn) -> bool {
+        if self.stash.contains_key(&conn) {
+            return false;
+        }
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_at_eof()),
+            Conn::Stream(id) => self.streams.stream(id).is_none_or(Stream::is_finished),
+        }
+    }
+
+    /// Bytes that [`Node::conn_write`] takes now. The connection is touched when there is room again.
+    pub(super) fn conn_room(&mut self, conn: Conn) -> usize {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).map_or(0, |pipe| pipe.room()),
+            Conn::Stream(id) => self.streams.await_write_space(id),
+        }
+    }
+
+    /// Sends bytes, at most as many as there was room for.
+    pub(super) fn conn_write(&mut self, now: Now, conn: Conn, data: Bytes) {
+        match conn {
+            Conn::Pipe(id) => {
+                if let Some(pipe) = self.pipes.get_mut(&id)
+                    && !pipe.is_gone()
+                {
+                    pipe.on_sent(data.len());
+                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Data(data)));
+                }
+            }
+            Conn::Stream(id) => {
+                // There was room; an error means that the stream has ended, which its owner hears as an event.
+                let _ = self.streams.write(now.mono, id, data);
+            }
+        }
+    }
+
+    /// No more bytes from our side; the other direction goes on.
+    pub(super) fn conn_finish(&mut self, conn: Conn) {
+        match conn {
+            Conn::Pipe(id) => {
+                if self.pipes.get_mut(&id).is_some_and(|pipe| !pipe.is_gone() && pipe.finish()) {
+                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Eof));
+                }
+            }
+            Conn::Stream(id) => self.streams.finish(id),
+        }
+    }
+
+    /// Lets a connection go: what was written is still delivered, nothing more is read.
+    pub(super) fn conn_release(&mut self, now: Now, conn: Conn) {
+        self.owners.remove(&conn);
+        self.stash.remove(&conn);
+        match conn {
+            Conn::Pipe(id) => {
+                self.conn_finish(conn);
+                self.close_drained_pipe(id, true);
+                self.forget_gone_pipe(id);
+            }
+            Conn::Stream(id) => self.streams.release(now.mono, id),
+        }
+    }
+
+    /// Ends a connection in both directions at once.
+    pub(super) fn conn_abort(&mut self, now: Now, conn: Conn, reason: &str) {
+        self.owners.remove(&conn);
+        self.stash.remove(&conn);
+        match conn {
+            Conn::Pipe(id) => {
+                self.forget_gone_pipe(id);
+                if let Some(pipe) = self.pipes.get_mut(&id)
+                    && pipe.abort()
+                {
+                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Close));
+                }
+            }
+            Conn::Stream(id) => {
+                self.streams.reset(now.mono, id, code::RELEASED, reason);
+                self.streams.release(now.mono, id);
+            }
+        }
+    }
+
+    /// Whether the other end is gone in both directions; what it sent before may still be read.
+    pub(super) fn conn_is_gone(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
+            Conn::Stream(id) => self.streams.stream(id).is_none(),
+        }
+    }
+
+    fn forget_gone_pipe(&mut self, id: PipeId) {
+        if self.pipes.get(&id).is_some_and(|pipe| pipe.is_gone()) {
+            self.pipes.remove(&id);
+        }
+    }
+
+    /// Closes a released pipe once its local side has taken everything. A pipe stays in the table until the adapter says
+    /// that it is closed.
+    pub(super) fn close_drained_pipe(&mut self, id: PipeId, released: bool) {
+        if let Some(pipe) = self.pipes.get_mut(&id)
+            && pipe.may_close(released)
+        {
+            self.outputs.push_back(Output::Pipe(id, PipeOutput::Close));
+        }
+    }
+}

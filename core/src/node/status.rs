@@ -1,0 +1,55 @@
+//! The `status` answer, gathered.
+
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use super::Node;
+use crate::control::{AdvertisementView, ConnectionView, StatusView, WorkCommandView};
+use crate::time::Now;
+
+impl Node {
+    pub(super) fn status(&self, now: Now) -> StatusView {
+        let own_types: Vec<_> = self
+            .work
+            .advertised_types()
+            .map(|name| WorkCommandView { work_type: name.into(), secure: false })
+            .collect();
+        let advertisements = self.router.adverts(now).into_iter().map(|advert| AdvertisementView {
+            node_id: advert.node,
+            service: advert.service,
+            time: advert.time,
+            conn_type: advert.conn_type,
+            tags: advert.tags,
+            // Every own advertisement shows the work types, remote ones what they brought (`control.md` §4).
+            work_commands: if advert.own {
+                Some(own_types.clone()).filter(|types| !types.is_empty())
+            } else {
+                advert.work_commands.map(|types| {
+                    let view = |t: crate::wire::classic::WorkCommand| WorkCommandView { work_type: t.work_type, secure: t.secure };
+                    types.into_iter().map(view).collect()
+                })
+            },
+        });
+        StatusView {
+            version: self.config.version.clone(),
+            system_cpu_count: self.config.cpu_count,
+            system_memory_mib: self.config.memory_mib,
+            node_id: self.config.node_id.clone(),
+            connections: self
+                .router
+                .connections()
+                .into_iter()
+                .map(|(_, node_id, cost)| ConnectionView { node_id, cost })
+                .collect(),
+            routing_table: self.router.routing_table(),
+            advertisements: advertisements.collect(),
+            known_connection_costs: self.router.known_costs(),
+        }
+    }
+}
+
+/// The whole answer as one line of JSON.
+pub(super) fn to_json(view: &StatusView) -> String {
+    // Maps with keys other than text cannot be written; there are none.
+    serde_json::to_string(&view.members(None)).unwrap_or_default()
+}

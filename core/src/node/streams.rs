@@ -1,0 +1,265 @@
+//! Mesh streams: datagrams of the netceptor on one side, connections and their owners on the other.
+
+use alloc::string::{String, ToString as _};
+
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use super::Node;
+use super::conn::{Conn, Owner};
+use super::io::{Event, Output, Reply};
+use crate::error::CallerError;
+use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
+use crate::netceptor::{self, DataVerdict, Route, SendError};
+use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
+use crate::time::Now;
+use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
+
+/// Packets that streams send in one go, before inputs of streams are looked at again.
+const TRANSMIT_MAX: usize = 256;
+
+impl Node {
+    /// Starts a stream to a service of a node, from a random service name.
+    pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<StreamId, String> {
+        let service = ServiceName::new(service)?;
+        if !self.router.reachable(node) {
+            return Err(SendError::NoRoute.as_str().into());
+        }
+        let target = self.router.resolve(node);
+        let local = self.router.open_service("", netceptor::Owner::Stream)?;
+        self.streams.dial(now.mono, target, service, local).map_err(|error| {
+            self.router.close_service(now, local);
+            match error {
+                CallerError::Blocked(_) => alloc::format!("limit of {} streams reached", self.config.limits.streams),
+                other => other.to_string(),
+            }
+        })
+    }
+
+    /// Takes streams for a service from now on.
+    pub(super) fn listen_stream(&mut self, service: &str) -> Result<ServiceName, String> {
+        let service = self.router.open_service(service, netceptor::Owner::Stream)?;
+        self.streams.listen(service).map_err(|error| error.to_string())?;
+        Ok(service)
+    }
+
+    /// A data message for a stream service of this node, or for a service nobody has.
+    pub(super) fn arrive(&mut self, now: Now, header: &Header, payload: Bytes) {
+        if !stream::is_native(&payload) {
+            // What is not native is QUIC, which is not spoken yet; empty payloads are dropped by stream services.
+            if !(payload.is_empty() && self.streams.is_listening(header.to_service)) {
+                self.router.service_unknown(now, header);
+            }
+            return;
+        }
+        let arrival = Arrival {
+            remote: header.from,
+            remote_service: header.from_service,
+            local_service: header.to_service,
+            payload,
+            marked: header.flags & data::FLAG_CONGESTION != 0,
+        };
+        if self.streams.handle_packet(now.mono, arrival) == Received::UnknownService {
+            self.router.service_unknown(now, header);
+            if header.from == self.own_hash {
+                // Nobody else tells a stream that was dialled on this very node.
+                let problem = SendError::ServiceUnknown.as_str();
+                let (local, remote) = (header.from_service, header.to_service);
+                self.streams.on_unreachable(now.mono, header.from, remote, local, problem);
+            }
+        }
+    }
+
+    /// Sends what streams have to send, as far as the first hops take it. Returns whether anything was sent.
+    pub(super) fn transmit_streams(&mut self, now: Now) -> bool {
+        let mut progress = false;
+        for _ in 0..TRANSMIT_MAX {
+            let Some(outgoing) = self.streams.poll_transmit(now.mono, HEADER_LEN) else { break };
+            progress = true;
+            self.transmit(now, outgoing);
+        }
+        progress
+    }
+
+    fn transmit(&mut self, now: Now, outgoing: Outgoing) {
+        let Outgoing { remote, remote_service, local_service, packet } = outgoing;
+        match self.send_data(now, local_service, remote, remote_service, MAX_HOPS, packet) {
+            Ok(Some(link)) if self.links.is_congested(link) => {
+                // Our own streams wait for the link; frames of others cannot.
+                self.streams.block(remote);
+                self.held_back.insert((link, remote));
+            }
+            Ok(_) => {}
+            Err(error) => {
+                // A lost route is waited out, but a dial fails at once, as users expect (`wire.md` §21.5).
+                if error == SendError::NoRoute {
+                    self.streams.block(remote);
+                    self.unrouted.insert(remote);
+                }
+                self.streams.on_unreachable(now.mono, remote, remote_service, local_service, error.as_str());
+            }
+        }
+    }
+
+    /// Sends a message of a service of this node. `frame` is the payload behind room for a header. Tells the link it went
+    /// to, if it left this node.
+    pub(super) fn send_data(
+        &mut self,
+        now: Now,
+        from_service: ServiceName,
+        to: NameHash,
+        to_service: ServiceName,
+        hops: u8,
+        mut frame: BytesMut,
+    ) -> Result<Option<LinkId>, SendError> {
+        match self.router.send_data(now, from_service, to, to_service, hops, &mut frame)? {
+            DataVerdict::Forward(link) => {
+                self.push_data(link, frame);
+                return Ok(Some(link));
+            }
+            // Not delivered on the spot: the sender may be in the middle of something.
+            verdict => self.loopback.push_back((verdict, frame)),
+        }
+        Ok(None)
+    }
+
+    /// A link has room again: what was held back for it goes on.
+    pub(super) fn release_held_back(&mut self, link: LinkId) -> bool {
+        if self.links.is_congested(link) {
+            return false;
+        }
+        let mut any = false;
+        while let Some(&(_, remote)) =
+            self.held_back.range((link, NameHash(0))..=(link, NameHash(u64::MAX))).next()
+        {
+            self.held_back.remove(&(link, remote));
+            self.streams.unblock(remote);
+            any = true;
+        }
+        any
+    }
+
+    /// Routes have changed: streams to nodes that can be reached again try at once.
+    pub(super) fn retry_unrouted(&mut self, now: Now) {
+        let is_back = |&node: &NameHash| self.router.route(node) != Route::None;
+        let back: Vec<NameHash> = self.unrouted.iter().copied().filter(is_back).collect();
+        for node in back {
+            self.unrouted.remove(&node);
+            self.streams.kick(now.mono, node);
+        }
+    }
+
+    /// Carries what streams tell to their owners. Returns whether there was anything.
+    pub(super) fn stream_events(&mut self, now: Now) -> bool {
+        let mut progress = false;
+        while let Some(event) = self.streams.poll_event() {
+            progress = true;
+            match event {
+                TableEvent::Incoming(service) => {
+                    while let Some(id) = self.streams.accept(service) {
+                        self.accept_stream(now, service, id);
+                    }
+                }
+                TableEvent::Stream(id, event) => self.stream_event(now, id, event),
+                TableEvent::Forgotten { local_service, is_dialled: true, .. } => {
+                    self.router.close_service(now, local_service);
+                }
+                TableEvent::Forgotten { .. } => {}
+            }
+        }
+        progress
+    }
+
+    fn accept_stream(&mut self, now: Now, service: ServiceName, id: StreamId) {
+        let conn = Conn::Stream(id);
+        if self.control_services.contains(&service) {
+            return self.open_session(now, conn);
+        }
+        if !self.app_listeners.contains(&service) {
+            return self.conn_abort(now, conn, "nobody listens");
+        }
+        let pipe = PipeId(OWN_PIPES | self.next_pipe);
+        self.next_pipe += 1;
+        self.pipes.insert(pipe, Default::default());
+        self.bridge(conn, Conn::Pipe(pipe));
+        let from = self.stream_peer(id);
+        self.outputs.push_back(Output::Event(Event::Accepted { service, pipe, from }));
+    }
+
+    /// Ties two connections together.
+    fn bridge(&mut self, a: Conn, b: Conn) {
+        self.owners.insert(a, Owner::Bridge(b));
+        self.owners.insert(b, Owner::Bridge(a));
+        self.touch(a);
+        self.touch(b);
+    }
+
+    fn stream_event(&mut self, now: Now, id: StreamId, event: stream::Event) {
+        let conn = Conn::Stream(id);
+        let Some(&owner) = self.owners.get(&conn) else { return };
+        match event {
+            stream::Event::Connected => match owner {
+                Owner::Connecting(key) => self.connected(key, conn, Ok(())),
+                Owner::Dialing(pipe, command) => {
+                    self.bridge(conn, Conn::Pipe(pipe));
+                    self.outputs.push_back(Output::Reply(command, Reply::Done));
+                }
+                Owner::Peer(key) => self.peer_opened(now, key),
+                Owner::Session(_) | Owner::Bridge(_) => {}
+            },
+            stream::Event::Readable
+            | stream::Event::Writable
+            | stream::Event::PeerFinished
+            | stream::Event::Finished => {}
+            stream::Event::Reset { reason, .. } | stream::Event::Lost { reason } => {
+                self.stream_lost(now, conn, owner, reason);
+            }
+        }
+        self.touch(conn);
+    }
+
+    fn stream_lost(&mut self, now: Now, conn: Conn, owner: Owner, reason: String) {
+        self.conn_release(now, conn);
+        match owner {
+            Owner::Connecting(key) => self.connected(key, conn, Err(reason)),
+            Owner::Dialing(pipe, command) => {
+                self.pipes.remove(&pipe);
+                self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
+            }
+            Owner::Session(key) => self.session_conn_lost(now, key, conn),
+            Owner::Bridge(other) => self.conn_abort(now, other, &reason),
+            Owner::Peer(key) => self.peer_lost(now, key, &reason),
+        }
+    }
+
+    /// Moves bytes from one side of a bridge to the other.
+    pub(super) fn pump_bridge(&mut self, now: Now, from: Conn, to: Conn) {
+        loop {
+            let room = self.conn_room(to);
+            if room == 0 {
+                break;
+            }
+            let Some(mut data) = self.conn_read(now, from) else { break };
+            if data.len() > room {
+                self.conn_unread(from, data.split_off(room));
+            }
+            self.conn_write(now, to, data);
+        }
+        if self.conn_is_at_eof(from) {
+            self.conn_finish(to);
+            if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
+                self.conn_release(now, from);
+                self.conn_release(now, to);
+            }
+        }
+    }
+
+    /// Asks for the node behind a stream, if its name is known.
+    pub(super) fn stream_peer(&self, id: StreamId) -> Option<NodeId> {
+        self.router.name_of(self.streams.remote(id)?).cloned()
+    }
+}
+
+/// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
+pub(super) const OWN_PIPES: u64 = 1 << 63;

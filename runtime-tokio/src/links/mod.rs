@@ -1,0 +1,351 @@
+//! Links: connections the driver polls itself, so that a frame passes from socket to socket without a change of task.
+
+mod batch;
+pub(crate) mod tcp;
+
+use std::fmt;
+use std::io::{self, IoSlice};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker, ready};
+use std::time::Duration;
+
+use bytes::{Buf, BytesMut};
+use receptor_core::link::framing;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+
+use self::batch::Batch;
+use crate::ready::Flag;
+
+/// Bytes of frames pulled from the node at one time. What is not yet pulled stays where priorities can see it.
+pub(crate) const PULL_BYTES: usize = 256 << 10;
+
+/// Size of a fresh read buffer, which all links share.
+const READ_BUFFER: usize = 256 << 10;
+
+/// A read wants at least this much room.
+const READ_LEAST: usize = 16 << 10;
+
+/// Parts given to one gathered write. Two per frame.
+const GATHER: usize = 128;
+
+/// A closing link is flushed for so long at most.
+const FLUSH_LIMIT: Duration = Duration::from_secs(1);
+
+/// Anything that carries bytes both ways.
+pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
+
+/// One link's connection with what is under way on it.
+pub(crate) struct Link {
+    connection: Box<dyn Connection>,
+    flag: Arc<Flag>,
+    waker: Waker,
+    /// The front of a frame whose rest has not come.
+    partial: BytesMut,
+    /// Bytes of the last read: they pay for moving `partial`.
+    last_read: usize,
+    batch: Batch,
+    /// The node has said that frames wait, and has not been pulled dry since.
+    pub(crate) frames_wait: bool,
+}
+
+/// What a read gave.
+#[derive(PartialEq, Debug)]
+pub(crate) enum ReadOutcome {
+    /// Bytes came; whole frames stand in the given list.
+    Progress,
+    /// Nothing there; the flag will be raised.
+    Pending,
+    /// The connection is gone; the reason.
+    Gone(String),
+}
+
+impl Link {
+    /// Takes over a connection. The flag is raised once, so that it is looked at.
+    pub(crate) fn new(connection: Box<dyn Connection>, flag: Arc<Flag>) -> Self {
+        flag.raise();
+        let waker = Waker::from(Arc::clone(&flag));
+        Self {
+            connection,
+            flag,
+            waker,
+            partial: BytesMut::new(),
+            last_read: 0,
+            batch: Batch::default(),
+            frames_wait: false,
+        }
+    }
+
+    /// Reads once and cuts whole frames. `shared` is empty before and after; frames are slices of it.
+    pub(crate) fn read(&mut self, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) -> ReadOutcome {
+        let mut partial = std::mem::take(&mut self.partial);
+        // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
+        let gather = partial.len() > self.last_read;
+        let buffer = if gather {
+            partial.reserve(framing::missing(&partial));
+            &mut partial
+        } else {
+            if shared.capacity() < READ_LEAST + partial.len() {
+                shared.reserve(READ_BUFFER);
+            }
+            shared.extend_from_slice(&partial);
+            &mut *shared
+        };
+        let mut cx = Context::from_waker(&self.waker);
+        let read = pin!(self.connection.read_buf(buffer)).poll(&mut cx);
+        let outcome = match read {
+            Poll::Pending => ReadOutcome::Pending,
+            Poll::Ready(Ok(0)) => ReadOutcome::Gone("connection closed by peer".to_owned()),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => ReadOutcome::Progress,
+            Poll::Ready(Err(error)) => ReadOutcome::Gone(receptor_host::error_text::os_text(&error)),
+            Poll::Ready(Ok(count)) => {
+                self.last_read = count;
+                let buffer = if gather { &mut partial } else { &mut *shared };
+                while let Some(frame) = framing::next_frame(buffer) {
+                    frames.push(frame);
+                }
+                if !gather {
+                    partial.clear();
+                    partial.extend_from_slice(shared);
+                }
+                ReadOutcome::Progress
+            }
+        };
+        if outcome == ReadOutcome::Progress {
+            // There may be more: other links come first.
+            self.flag.raise();
+        }
+        shared.clear();
+        if !partial.is_empty() {
+            self.partial = partial;
+        }
+        outcome
+    }
+
+    /// Whether a write is under way.
+    pub(crate) fn is_writing(&self) -> bool {
+        self.batch.has_remaining()
+    }
+
+    /// Takes frames to be written after what is under way.
+    pub(crate) fn enqueue(&mut self, frames: &mut Vec<BytesMut>) {
+        self.batch.extend(frames.drain(..));
+        if !self.connection.is_write_vectored() {
+            self.batch.coalesce();
+        }
+    }
+
+    /// Writes until everything is out or the connection takes no more; then the flag will be raised.
+    pub(crate) fn write(&mut self) -> Poll<io::Result<()>> {
+        let mut cx = Context::from_waker(&self.waker);
+        write_batch(&mut self.connection, &mut self.batch, &mut cx)
+    }
+
+    /// Writes what is under way and closes the sending half, within a second; says how that went.
+    pub(crate) async fn flush_and_shut_down(&mut self) -> &'static str {
+        let flush = async {
+            std::future::poll_fn(|cx| write_batch(&mut self.connection, &mut self.batch, cx)).await?;
+            self.connection.shutdown().await
+        };
+        match tokio::time::timeout(FLUSH_LIMIT, flush).await {
+            Ok(Ok(())) => "closed",
+            Ok(Err(_)) => "closed; the connection broke before everything was sent",
+            Err(_) => "closed; the peer did not take everything in time",
+        }
+    }
+
+    /// Waits for the peer's end, a second at most. Closing a socket with unread input resets the connection, and the peer
+    /// might lose our last words.
+    pub(crate) async fn linger(mut self) {
+        let drain = async {
+            let mut sink = [0; 4096];
+            while self.connection.read(&mut sink).await.is_ok_and(|count| count > 0) {}
+        };
+        // The end of the time is the end of the connection either way.
+        let _ = tokio::time::timeout(FLUSH_LIMIT, drain).await;
+    }
+}
+
+fn write_batch(connection: &mut Box<dyn Connection>, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+    if !batch.has_remaining() {
+        return Poll::Ready(Ok(()));
+    }
+    while batch.has_remaining() {
+        let mut parts = [IoSlice::new(&[]); GATHER];
+        let count = batch.chunks_vectored(&mut parts);
+        let written = ready!(Pin::new(&mut *connection).poll_write_vectored(cx, &parts[..count]))?;
+        if written == 0 {
+            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+        }
+        batch.advance(written);
+    }
+    Pin::new(connection).poll_flush(cx)
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link")
+            .field("source", &self.flag)
+            .field("partial", &self.partial.len())
+            .field("writing", &self.batch.remaining())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ready::{ReadySet, Source};
+    use receptor_core::id::LinkId;
+    use tokio::io::DuplexStream;
+
+    fn link(capacity: usize) -> (Link, DuplexStream, Arc<ReadySet>) {
+        let (near, far) = tokio::io::duplex(capacity);
+        let ready = Arc::new(ReadySet::default());
+        (
+            Link::new(Box::new(near), ready.flag(Source::Link(LinkId(1)))),
+            far,
+            ready,
+        )
+    }
+
+    fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
+        frames
+            .iter()
+            .flat_map(|f| [&(f.len() as u16).to_le_bytes()[..], f].concat())
+            .collect()
+    }
+
+    fn samples() -> Vec<Vec<u8>> {
+        vec![vec![1], vec![2; 300], vec![3; 65_535], vec![4; 2], vec![5; 40_000]]
+    }
+
+    fn small() -> Vec<Vec<u8>> {
+        vec![vec![1], vec![2; 300], vec![3; 2000], vec![4; 2]]
+    }
+
+    /// Waits until the link's flag is raised.
+    async fn raised(ready: &ReadySet) {
+        std::future::poll_fn(|cx| ready.poll_take(cx, 8, &mut Vec::new())).await;
+    }
+
+    #[tokio::test]
+    async fn frames_are_cut_from_any_slicing() {
+        for (slice, samples) in [
+            (1, small()),
+            (2, small()),
+            (3, small()),
+            (999, samples()),
+            (1 << 20, samples()),
+        ] {
+            let (mut link, mut far, ready) = link(slice);
+            let stream = framed(&samples);
+            let feed = tokio::spawn(async move {
+                far.write_all(&stream).await.unwrap();
+            });
+            let (mut shared, mut frames, mut all) = (BytesMut::new(), Vec::new(), Vec::new());
+            loop {
+                match link.read(&mut shared, &mut frames) {
+                    ReadOutcome::Progress => all.append(&mut frames),
+                    ReadOutcome::Pending => raised(&ready).await,
+                    ReadOutcome::Gone(reason) => {
+                        assert_eq!(reason, "connection closed by peer");
+                        break;
+                    }
+                }
+                assert!(shared.is_empty());
+            }
+            feed.await.unwrap();
+            assert_eq!(all, samples, "slices of {slice}");
+        }
+    }
+
+    #[tokio::test]
+    async fn partial_writes_go_on_where_they_stopped() {
+        for (capacity, samples) in [(1, small()), (2, small()), (5, small()), (1000, samples())] {
+            let (mut link, mut far, ready) = link(capacity);
+            let reader = tokio::spawn(async move {
+                let mut all = Vec::new();
+                far.read_to_end(&mut all).await.unwrap();
+                all
+            });
+            let mut frames = samples.iter().map(|f| BytesMut::from(&f[..])).collect();
+            link.enqueue(&mut frames);
+            assert!(frames.is_empty());
+            while link.write().is_pending() {
+                assert!(link.is_writing());
+                raised(&ready).await;
+            }
+            assert!(!link.is_writing());
+            drop(link);
+            assert_eq!(reader.await.unwrap(), framed(&samples), "capacity {capacity}");
+        }
+    }
+
+    #[tokio::test]
+    async fn closing_flushes_first() {
+        let (mut link, mut far, _ready) = link(16);
+        link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
+        let closing = tokio::spawn(async move {
+            assert_eq!(link.flush_and_shut_down().await, "closed");
+            link.linger().await;
+        });
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, framed(&[vec![9; 500]]));
+        drop(far);
+        closing.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_does_not_wait_for_a_stuck_peer() {
+        let (mut link, _far, _ready) = link(16);
+        link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
+        let start = tokio::time::Instant::now();
+        assert!(link.flush_and_shut_down().await.contains("in time"));
+        link.linger().await;
+        assert!(start.elapsed() <= 2 * FLUSH_LIMIT + Duration::from_millis(10));
+    }
+
+    /// Hides that its inner connection gathers.
+    struct Plain(DuplexStream);
+
+    impl AsyncRead for Plain {
+        fn poll_read(
+            mut self: Pin<&mut Self>,
+            cx: &mut Context<'_>,
+            buf: &mut tokio::io::ReadBuf<'_>,
+        ) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_read(cx, buf)
+        }
+    }
+
+    impl AsyncWrite for Plain {
+        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+            Pin::new(&mut self.0).poll_write(cx, buf)
+        }
+
+        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_flush(cx)
+        }
+
+        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Pin::new(&mut self.0).poll_shutdown(cx)
+        }
+    }
+
+    #[tokio::test]
+    async fn connections_that_do_not_gather_get_whole_batches() {
+        let (near, mut far) = tokio::io::duplex(1 << 20);
+        let ready = Arc::new(ReadySet::default());
+        let mut link = Link::new(Box::new(Plain(near)), ready.flag(Source::Link(LinkId(1))));
+        link.enqueue(&mut samples().iter().map(|f| BytesMut::from(&f[..])).collect());
+        assert!(link.write().is_ready());
+        drop(link);
+        let mut all = Vec::new();
+        far.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, framed(&samples()));
+    }
+}

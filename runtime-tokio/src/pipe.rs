@@ -1,0 +1,379 @@
+//! A local pipe: the two buffers between the driver and one local user of the node, each within a credit window.
+//!
+//! The local side never has more bytes under way than the node granted; the node never has more undrained bytes here
+//! than [`PIPE_WINDOW`]. Both rules are the contract of `receptor_core::node::io`; this file only counts.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use bytes::{Buf, Bytes, BytesMut};
+use receptor_core::id::PipeId;
+use receptor_core::node::io::PIPE_WINDOW;
+
+use crate::ready::{Flag, ReadySet, Source};
+
+/// Drained bytes are told to the node when the local side has taken everything, or this many.
+const DRAIN_STEP: usize = PIPE_WINDOW / 8;
+
+/// Makes a pipe: the driver's end and the local one.
+pub(crate) fn pipe(id: PipeId, ready: &Arc<ReadySet>) -> (DriverEnd, LocalEnd) {
+    let shared = Arc::new(Shared {
+        flag: ready.flag(Source::Pipe(id)),
+        state: Mutex::new(State {
+            credit: PIPE_WINDOW,
+            ..State::default()
+        }),
+    });
+    (
+        DriverEnd {
+            shared: Arc::clone(&shared),
+        },
+        LocalEnd { shared },
+    )
+}
+
+struct Shared {
+    flag: Arc<Flag>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// From the node, not yet taken by the local side.
+    incoming: VecDeque<Bytes>,
+    /// Nothing follows `incoming`.
+    incoming_ended: bool,
+    /// Taken by the local side, not yet told to the node.
+    drained: usize,
+    /// From the local side, not yet taken by the driver.
+    outgoing: BytesMut,
+    /// Nothing follows `outgoing`.
+    outgoing_ended: bool,
+    /// The node was told so.
+    outgoing_end_told: bool,
+    /// Bytes the local side may still write.
+    credit: usize,
+    /// The node closed the pipe, or the driver ended.
+    closed_by_node: bool,
+    /// The local end was dropped.
+    closed_by_local: bool,
+    reader: Option<Waker>,
+    writer: Option<Waker>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the local side did since the driver last looked. To be told to the node in the order of the fields.
+#[derive(Default, PartialEq, Debug)]
+pub(crate) struct LocalNews {
+    pub(crate) drained: usize,
+    pub(crate) data: Bytes,
+    pub(crate) eof: bool,
+    pub(crate) closed: bool,
+}
+
+/// The driver's end. Dropping it closes the pipe.
+pub(crate) struct DriverEnd {
+    shared: Arc<Shared>,
+}
+
+impl DriverEnd {
+    /// Takes what the local side did; the end of its data is reported once.
+    pub(crate) fn take_news(&self) -> LocalNews {
+        let mut state = self.shared.lock();
+        let eof = state.outgoing_ended && !state.outgoing_end_told;
+        state.outgoing_end_told |= eof;
+        LocalNews {
+            drained: std::mem::take(&mut state.drained),
+            data: std::mem::take(&mut state.outgoing).freeze(),
+            eof,
+            closed: state.closed_by_local,
+        }
+    }
+
+    /// Bytes for the local side.
+    pub(crate) fn deliver(&self, data: Bytes) {
+        let mut state = self.shared.lock();
+        if state.closed_by_local || data.is_empty() {
+            return;
+        }
+        state.incoming.push_back(data);
+        wake(state.reader.take(), state);
+    }
+
+    /// The node will send no more.
+    pub(crate) fn deliver_eof(&self) {
+        let mut state = self.shared.lock();
+        state.incoming_ended = true;
+        wake(state.reader.take(), state);
+    }
+
+    /// The local side may send `n` more bytes.
+    pub(crate) fn grant(&self, n: usize) {
+        let mut state = self.shared.lock();
+        state.credit = state.credit.saturating_add(n);
+        wake(state.writer.take(), state);
+    }
+}
+
+impl Drop for DriverEnd {
+    fn drop(&mut self) {
+        let (reader, writer) = {
+            let mut state = self.shared.lock();
+            state.closed_by_node = true;
+            (state.reader.take(), state.writer.take())
+        };
+        [reader, writer].into_iter().flatten().for_each(Waker::wake);
+    }
+}
+
+/// Wakes outside the lock.
+fn wake(waker: Option<Waker>, guard: MutexGuard<'_, State>) {
+    drop(guard);
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+}
+
+/// What a read found.
+#[derive(PartialEq, Debug)]
+pub(crate) enum Incoming {
+    /// The next bytes, at most as many as asked for.
+    Data(Bytes),
+    /// The node has sent its last byte.
+    Eof,
+    /// The node closed the pipe before it had said that there is no more.
+    Closed,
+}
+
+/// The local side's end. Dropping it closes both directions.
+pub(crate) struct LocalEnd {
+    shared: Arc<Shared>,
+}
+
+impl LocalEnd {
+    /// Takes up to `max` bytes of what the node sent. What was sent before the pipe was closed can still be read.
+    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, max: usize) -> Poll<Incoming> {
+        let mut state = self.shared.lock();
+        let Some(front) = state.incoming.front_mut() else {
+            return if state.incoming_ended {
+                Poll::Ready(Incoming::Eof)
+            } else if state.closed_by_node {
+                Poll::Ready(Incoming::Closed)
+            } else {
+                state.reader = Some(cx.waker().clone());
+                Poll::Pending
+            };
+        };
+        let data = if front.len() > max {
+            front.split_to(max)
+        } else {
+            std::mem::take(front)
+        };
+        if front.is_empty() {
+            state.incoming.pop_front();
+        }
+        state.drained += data.remaining();
+        let tell = state.incoming.is_empty() || state.drained >= DRAIN_STEP;
+        drop(state);
+        if tell {
+            self.shared.flag.raise();
+        }
+        Poll::Ready(Incoming::Data(data))
+    }
+
+    /// Puts as much of `data` on its way as the credit allows: at least one byte, or `None` if the pipe is closed or
+    /// was shut down.
+    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
+        let mut state = self.shared.lock();
+        if state.closed_by_node || state.outgoing_ended {
+            return Poll::Ready(None);
+        }
+        let count = data.len().min(state.credit);
+        if count == 0 && !data.is_empty() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.credit -= count;
+        state.outgoing.extend_from_slice(&data[..count]);
+        drop(state);
+        self.shared.flag.raise();
+        Poll::Ready(Some(count))
+    }
+
+    /// Waits until the node has granted at least one byte; answers how many, `None` if the pipe is closed.
+    pub(crate) fn poll_credit(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        let mut state = self.shared.lock();
+        if state.closed_by_node {
+            return Poll::Ready(None);
+        }
+        if state.credit == 0 {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        Poll::Ready(Some(state.credit))
+    }
+
+    /// Waits until the node has closed the pipe. Uses the reader's place: for the task that reads.
+    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+        let mut state = self.shared.lock();
+        if state.closed_by_node {
+            return Poll::Ready(());
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// No more bytes will be written.
+    pub(crate) fn shut_down(&self) {
+        self.shared.lock().outgoing_ended = true;
+        self.shared.flag.raise();
+    }
+}
+
+impl Drop for LocalEnd {
+    fn drop(&mut self) {
+        let leftover = {
+            let mut state = self.shared.lock();
+            state.closed_by_local = true;
+            std::mem::take(&mut state.incoming)
+        };
+        drop(leftover);
+        self.shared.flag.raise();
+    }
+}
+
+impl fmt::Debug for DriverEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("DriverEnd").field(&self.shared.flag).finish()
+    }
+}
+
+impl fmt::Debug for LocalEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("LocalEnd").field(&self.shared.flag).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+    use std::task::Poll;
+
+    use super::*;
+
+    fn new() -> (Arc<ReadySet>, DriverEnd, LocalEnd) {
+        let ready = Arc::new(ReadySet::default());
+        let (driver, local) = pipe(PipeId(1), &ready);
+        (ready, driver, local)
+    }
+
+    fn raised(ready: &ReadySet) -> bool {
+        let mut sources = Vec::new();
+        ready
+            .poll_take(&mut Context::from_waker(Waker::noop()), 8, &mut sources)
+            .is_ready()
+    }
+
+    fn write(local: &LocalEnd, data: &[u8]) -> Poll<Option<usize>> {
+        local.poll_write(&mut Context::from_waker(Waker::noop()), data)
+    }
+
+    fn read(local: &LocalEnd, max: usize) -> Poll<Incoming> {
+        local.poll_read(&mut Context::from_waker(Waker::noop()), max)
+    }
+
+    #[test]
+    fn the_local_side_never_sends_more_than_its_credit() {
+        let (ready, driver, local) = new();
+        let data = vec![7; PIPE_WINDOW + 10];
+        assert_eq!(write(&local, &data), Poll::Ready(Some(PIPE_WINDOW)));
+        assert!(write(&local, &data).is_pending());
+        assert!(raised(&ready));
+        assert_eq!(driver.take_news().data.len(), PIPE_WINDOW);
+        // That the driver took the bytes is no credit: the node gives it.
+        assert!(write(&local, &data).is_pending());
+        driver.grant(3);
+        assert_eq!(write(&local, &data), Poll::Ready(Some(3)));
+        assert!(write(&local, &data).is_pending());
+    }
+
+    #[tokio::test]
+    async fn a_grant_wakes_the_writer() {
+        let (_ready, driver, local) = new();
+        assert_eq!(write(&local, &vec![0; PIPE_WINDOW]), Poll::Ready(Some(PIPE_WINDOW)));
+        let writer = tokio::spawn(async move { poll_fn(|cx| local.poll_write(cx, b"abc")).await });
+        tokio::task::yield_now().await;
+        driver.grant(2);
+        assert_eq!(writer.await.unwrap(), Some(2));
+    }
+
+    #[test]
+    fn drained_bytes_are_told_in_steps_and_when_nothing_is_left() {
+        let (ready, driver, local) = new();
+        driver.deliver(Bytes::from(vec![1; DRAIN_STEP]));
+        driver.deliver(Bytes::from(vec![2; 5]));
+        let Poll::Ready(Incoming::Data(first)) = read(&local, 10) else {
+            panic!()
+        };
+        assert_eq!(first.len(), 10);
+        assert!(!raised(&ready), "ten bytes are not worth a wake-up");
+        let Poll::Ready(Incoming::Data(_)) = read(&local, DRAIN_STEP) else {
+            panic!()
+        };
+        assert!(raised(&ready));
+        assert_eq!(driver.take_news().drained, DRAIN_STEP);
+        let Poll::Ready(Incoming::Data(last)) = read(&local, 100) else {
+            panic!()
+        };
+        assert_eq!(last, [2; 5][..]);
+        assert!(raised(&ready));
+        assert_eq!(driver.take_news().drained, 5);
+        assert!(read(&local, 100).is_pending());
+    }
+
+    #[test]
+    fn halves_close_one_by_one() {
+        let (_ready, driver, local) = new();
+        assert_eq!(write(&local, b"last words"), Poll::Ready(Some(10)));
+        local.shut_down();
+        assert_eq!(write(&local, b"more"), Poll::Ready(None));
+        let news = driver.take_news();
+        assert_eq!(
+            (&news.data[..], news.eof, news.closed),
+            (&b"last words"[..], true, false)
+        );
+        assert_eq!(driver.take_news(), LocalNews::default(), "the end is told once");
+        assert_eq!(write(&local, b"more"), Poll::Ready(None));
+
+        driver.deliver(Bytes::from_static(b"answer"));
+        driver.deliver_eof();
+        drop(driver);
+        assert_eq!(
+            read(&local, 100),
+            Poll::Ready(Incoming::Data(Bytes::from_static(b"answer")))
+        );
+        assert_eq!(read(&local, 100), Poll::Ready(Incoming::Eof));
+    }
+
+    #[test]
+    fn a_closed_pipe_says_so_on_both_ends() {
+        let (ready, driver, local) = new();
+        drop(local);
+        assert!(raised(&ready));
+        assert!(driver.take_news().closed);
+
+        let (_ready, driver, local) = new();
+        driver.deliver(Bytes::from_static(b"x"));
+        drop(driver);
+        assert_eq!(write(&local, b"x"), Poll::Ready(None));
+        assert_eq!(read(&local, 1), Poll::Ready(Incoming::Data(Bytes::from_static(b"x"))));
+        assert_eq!(read(&local, 1), Poll::Ready(Incoming::Closed));
+    }
+}

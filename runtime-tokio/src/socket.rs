@@ -1,0 +1,171 @@
+//! Datagrams between services.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use bytes::Bytes;
+use receptor_core::id::{NodeId, PortId, ServiceName};
+use receptor_core::node::io::Command;
+use tokio::sync::{Mutex, mpsc};
+
+use crate::handle::{Mesh, MeshError};
+use crate::ready::Flag;
+
+/// Datagrams that may wait in a socket; what comes then is lost, as datagrams may be.
+pub(crate) const SOCKET_QUEUE: usize = 256;
+
+/// Hops a datagram may take unless told otherwise.
+const HOPS: u8 = 30;
+
+/// What was received.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Datagram {
+    /// Sending node.
+    pub from: NodeId,
+    /// Sending service.
+    pub from_service: ServiceName,
+    /// Payload.
+    pub data: Bytes,
+}
+
+/// A datagram sent from here was not delivered.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+#[error("{to}:{to_service}: {problem} (said {from})")]
+pub struct Unreachable {
+    /// Who says so.
+    pub from: NodeId,
+    /// Whom it was meant for.
+    pub to: NodeId,
+    /// The service it was meant for.
+    pub to_service: ServiceName,
+    /// Why.
+    pub problem: String,
+}
+
+/// Why nothing was received.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum ReceiveError {
+    /// Word about an earlier datagram sent from this socket. The socket goes on.
+    #[error(transparent)]
+    Unreachable(#[from] Unreachable),
+    /// The node has ended.
+    #[error("the node has ended")]
+    Closed,
+}
+
+/// The driver's side of a socket.
+#[derive(Debug)]
+pub(crate) struct SocketSender {
+    queue: mpsc::Sender<Result<Datagram, Unreachable>>,
+    lost: Arc<AtomicU64>,
+}
+
+impl SocketSender {
+    pub(crate) fn send(&self, message: Result<Datagram, Unreachable>) {
+        if self.queue.try_send(message).is_err() {
+            self.lost.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// What the application's side of a socket is made of.
+#[derive(Debug)]
+pub(crate) struct SocketParts {
+    port: PortId,
+    queue: mpsc::Receiver<Result<Datagram, Unreachable>>,
+    lost: Arc<AtomicU64>,
+    _dropped: DropFlag,
+}
+
+/// Tells the driver when its owner is dropped.
+#[derive(Debug)]
+pub(crate) struct DropFlag(pub(crate) Arc<Flag>);
+
+impl Drop for DropFlag {
+    fn drop(&mut self) {
+        self.0.raise();
+    }
+}
+
+/// Both sides of a socket.
+pub(crate) fn socket(port: PortId, dropped: DropFlag) -> (SocketSender, SocketParts) {
+    let (sender, receiver) = mpsc::channel(SOCKET_QUEUE);
+    let lost = Arc::new(AtomicU64::new(0));
+    let parts = SocketParts {
+        port,
+        queue: receiver,
+        lost: Arc::clone(&lost),
+        _dropped: dropped,
+    };
+    (SocketSender { queue: sender, lost }, parts)
+}
+
+/// A datagram port of this node. Sending and receiving need no exclusive access. Dropping it closes the port.
+#[derive(Debug)]
+pub struct PacketSocket {
+    mesh: Mesh,
+    service: ServiceName,
+    port: PortId,
+    queue: Mutex<mpsc::Receiver<Result<Datagram, Unreachable>>>,
+    lost: Arc<AtomicU64>,
+    _dropped: DropFlag,
+}
+
+impl PacketSocket {
+    pub(crate) fn new(mesh: Mesh, service: ServiceName, parts: SocketParts) -> Self {
+        let SocketParts {
+            port,
+            queue,
+            lost,
+            _dropped,
+        } = parts;
+        Self {
+            mesh,
+            service,
+            port,
+            queue: Mutex::new(queue),
+            lost,
+            _dropped,
+        }
+    }
+
+    /// The service name given or chosen.
+    pub fn service(&self) -> ServiceName {
+        self.service
+    }
+
+    /// Sends a datagram, which may be lost on its way.
+    pub async fn send_to(&self, data: impl Into<Bytes>, node: &str, service: &str) -> Result<(), MeshError> {
+        self.send_with_hops(data, node, service, HOPS).await
+    }
+
+    /// Sends a datagram that dies after so many hops, 30 at most.
+    pub async fn send_with_hops(
+        &self,
+        data: impl Into<Bytes>,
+        node: &str,
+        service: &str,
+        hops: u8,
+    ) -> Result<(), MeshError> {
+        let (node, service) = (node.to_owned(), service.to_owned());
+        let command = Command::Send {
+            port: self.port,
+            node,
+            service,
+            data: data.into(),
+            hops,
+        };
+        self.mesh.command(command).await.map(drop)
+    }
+
+    /// The next datagram, or word that one of ours did not arrive.
+    pub async fn recv_from(&self) -> Result<Datagram, ReceiveError> {
+        let message = self.queue.lock().await.recv().await.ok_or(ReceiveError::Closed)?;
+        Ok(message?)
+    }
+
+    /// Messages lost because they were not taken in time.
+    pub fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,75 @@
+//! Mesh streams as tokio knows streams.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use receptor_core::id::NodeId;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::handle::KeepRunning;
+use crate::pipe::{Incoming, LocalEnd};
+
+/// A reliable, ordered stream of bytes to a service of some node.
+///
+/// `shutdown` ends the sending half only; reading goes on. Dropping the stream closes both directions. Reading fails with
+/// [`io::ErrorKind::ConnectionReset`] when the stream broke before its end.
+#[derive(Debug)]
+pub struct MeshStream {
+    local: LocalEnd,
+    peer: Option<NodeId>,
+    _node: KeepRunning,
+}
+
+impl MeshStream {
+    pub(crate) fn new(local: LocalEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
+        Self {
+            local,
+            peer,
+            _node: node,
+        }
+    }
+
+    /// The node at the other end, if its name is known.
+    pub fn peer(&self) -> Option<&NodeId> {
+        self.peer.as_ref()
+    }
+}
+
+impl AsyncRead for MeshStream {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        if buf.remaining() == 0 {
+            return Poll::Ready(Ok(()));
+        }
+        match ready!(self.local.poll_read(cx, buf.remaining())) {
+            Incoming::Data(data) => buf.put_slice(&data),
+            Incoming::Eof => {}
+            Incoming::Closed => {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::ConnectionReset,
+                    "mesh stream was closed",
+                )));
+            }
+        }
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl AsyncWrite for MeshStream {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Poll::Ready(match ready!(self.local.poll_write(cx, buf)) {
+            Some(count) => Ok(count),
+            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+        })
+    }
+
+    /// Bytes written are on their way at once.
+    fn poll_flush(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.local.shut_down();
+        Poll::Ready(Ok(()))
+    }
+}

@@ -1,0 +1,257 @@
+//! Tasks about units of work, carried out on tokio's blocking threads.
+//!
+//! Tasks that change one unit run one after another in their order; units run side by side, and so do the reads. Both
+//! kinds are bounded apart from each other, so that a read never waits behind a row of syncs.
+
+use std::collections::{HashMap, VecDeque};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use receptor_core::id::TaskId;
+use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_host::runner::RunnerConnection;
+
+use crate::arrivals::{Arrival, Arrivals};
+
+/// Units changed at one time.
+const CHANGES: usize = 16;
+
+/// Reads at one time.
+const READS: usize = 8;
+
+/// What carries out a task, and may have found a runner to follow; blocks.
+pub(crate) type Worker = Arc<dyn Fn(&UnitId, UnitTask) -> (UnitTaskResult, Option<RunnerConnection>) + Send + Sync>;
+
+/// Queues of tasks. Their number is bounded by the node, which waits for every answer.
+pub(crate) struct Units {
+    worker: Worker,
+    arrivals: Arrivals,
+    /// A unit with a queue has a task running or stands in `ready`.
+    changes: HashMap<UnitId, VecDeque<(TaskId, UnitTask)>>,
+    /// Units whose next change waits for a thread.
+    ready: VecDeque<UnitId>,
+    changing: usize,
+    reads: VecDeque<(TaskId, UnitId, UnitTask)>,
+    reading: usize,
+}
+
+/// A job that has ended.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    pub(crate) task: TaskId,
+    pub(crate) result: UnitTaskResult,
+    pub(crate) unit: UnitId,
+    /// To be followed once the result was told.
+    pub(crate) runner: Option<RunnerConnection>,
+    /// Whether the job was a change.
+    change: bool,
+}
+
+impl Units {
+    pub(crate) fn new(worker: Worker, arrivals: Arrivals) -> Self {
+        Self {
+            worker,
+            arrivals,
+            changes: HashMap::new(),
+            ready: VecDeque::new(),
+            changing: 0,
+            reads: VecDeque::new(),
+            reading: 0,
+        }
+    }
+
+    /// Takes a task on; its answer comes as [`Arrival::UnitDone`].
+    pub(crate) fn submit(&mut self, task: TaskId, unit: UnitId, deed: UnitTask) {
+        if is_read(&deed) {
+            self.reads.push_back((task, unit, deed));
+        } else {
+            let queue = self.changes.entry(unit.clone()).or_insert_with(|| {
+                self.ready.push_back(unit);
+                VecDeque::new()
+            });
+            queue.push_back((task, deed));
+        }
+        self.start();
+    }
+
+    /// To be called with every finished job: starts the next.
+    pub(crate) fn on_finished(&mut self, finished: &Finished) {
+        if finished.change {
+            self.changing -= 1;
+            match self.changes.get(&finished.unit) {
+                Some(queue) if !queue.is_empty() => self.ready.push_back(finished.unit.clone()),
+                _ => drop(self.changes.remove(&finished.unit)),
+            }
+        } else {
+            self.reading -= 1;
+        }
+        self.start();
+    }
+
+    fn start(&mut self) {
+        while self.reading < READS
+            && let Some((task, unit, deed)) = self.reads.pop_front()
+        {
+            self.reading += 1;
+            self.run(task, unit, deed, false);
+        }
+        while self.changing < CHANGES
+            && let Some(unit) = self.ready.pop_front()
+        {
+            let Some((task, deed)) = self.changes.get_mut(&unit).and_then(VecDeque::pop_front) else {
+                continue;
+            };
+            self.changing += 1;
+            self.run(task, unit, deed, true);
+        }
+    }
+
+    fn run(&self, task: TaskId, unit: UnitId, deed: UnitTask, change: bool) {
+        let (worker, arrivals) = (Arc::clone(&self.worker), self.arrivals.clone());
+        tokio::task::spawn_blocking(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| worker(&unit, deed)));
+            let (result, runner) = result.unwrap_or_else(|_| {
+                let text = format!("a task about unit {unit} died: this is a bug");
+                (UnitTaskResult::Failed(UnitError::Io(text)), None)
+            });
+            let finished = Finished {
+                task,
+                result,
+                unit,
+                runner,
+                change,
+            };
+            // The driver is gone: nobody needs the answer.
+            let _ = arrivals.blocking_send(Arrival::UnitDone(finished));
+        });
+    }
+}
+
+fn is_read(deed: &UnitTask) -> bool {
+    matches!(
+        deed,
+        UnitTask::ReadStdin { .. } | UnitTask::ReadOutput { .. } | UnitTask::HashOutput { .. }
+    )
+}
+
+impl std::fmt::Debug for Units {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Units")
+            .field("changing", &self.changing)
+            .field("units_waiting", &self.ready.len())
+            .field("reading", &self.reading)
+            .field("reads_waiting", &self.reads.len())
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Mutex;
+    use std::time::Duration;
+
+    use super::*;
+    use bytes::Bytes;
+    use tokio::sync::mpsc;
+
+    fn unit(name: &str) -> UnitId {
+        UnitId::parse(name).unwrap()
+    }
+
+    fn write(offset: u64) -> UnitTask {
+        UnitTask::WriteStdin {
+            offset,
+            data: Bytes::new(),
+        }
+    }
+
+    async fn drive(
+        units: &mut Units,
+        done: &mut mpsc::Receiver<Arrival>,
+        count: usize,
+    ) -> Vec<(TaskId, UnitTaskResult)> {
+        let mut all = Vec::new();
+        while all.len() < count {
+            let Some(Arrival::UnitDone(finished)) = done.recv().await else {
+                panic!("no answer")
+            };
+            units.on_finished(&finished);
+            all.push((finished.task, finished.result));
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn changes_of_a_unit_keep_their_order_and_each_is_answered_once() {
+        let seen = Arc::new(Mutex::new(BTreeMap::<UnitId, Vec<u64>>::new()));
+        let busy = Arc::new(Mutex::new(BTreeMap::<UnitId, usize>::new()));
+        let worker: Worker = {
+            let (seen, busy) = (Arc::clone(&seen), Arc::clone(&busy));
+            Arc::new(move |unit, deed| {
+                let UnitTask::WriteStdin { offset, .. } = deed else {
+                    panic!()
+                };
+                *busy.lock().unwrap().entry(unit.clone()).or_default() += 1;
+                std::thread::sleep(Duration::from_micros(200));
+                assert_eq!(busy.lock().unwrap()[unit], 1, "two changes of one unit at one time");
+                seen.lock().unwrap().entry(unit.clone()).or_default().push(offset);
+                *busy.lock().unwrap().get_mut(unit).unwrap() -= 1;
+                (UnitTaskResult::Done, None)
+            })
+        };
+        let (arrivals, mut done) = mpsc::channel(4);
+        let mut units = Units::new(worker, arrivals);
+        let mut id = 0;
+        for round in 0..10 {
+            for name in 0..40 {
+                units.submit(TaskId(id), unit(&format!("u{name}")), write(round));
+                id += 1;
+            }
+        }
+        let mut answered: Vec<u64> = drive(&mut units, &mut done, 400)
+            .await
+            .into_iter()
+            .map(|(task, _)| task.0)
+            .collect();
+        answered.sort_unstable();
+        assert_eq!(answered, (0..400).collect::<Vec<_>>());
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 40);
+        assert!(seen.values().all(|offsets| offsets.iter().copied().eq(0..10)));
+        assert!(units.changes.is_empty() && units.ready.is_empty());
+    }
+
+    #[tokio::test]
+    async fn reads_do_not_wait_for_changes() {
+        let (gate_in, gate) = std::sync::mpsc::channel::<()>();
+        let gate = Mutex::new(gate);
+        let worker: Worker = Arc::new(move |_, deed| {
+            if !is_read(&deed) {
+                gate.lock().unwrap().recv().unwrap();
+            }
+            (UnitTaskResult::Done, None)
+        });
+        let (arrivals, mut done) = mpsc::channel(4);
+        let mut units = Units::new(worker, arrivals);
+        for number in 0..40 {
+            units.submit(TaskId(number), unit(&format!("u{number}")), write(0));
+        }
+        units.submit(TaskId(99), unit("u0"), UnitTask::ReadStdin { offset: 0, max: 1 });
+        assert_eq!(drive(&mut units, &mut done, 1).await[0].0, TaskId(99));
+        (0..40).for_each(|_| gate_in.send(()).unwrap());
+        drive(&mut units, &mut done, 40).await;
+    }
+
+    #[tokio::test]
+    async fn a_panic_is_an_answer_too() {
+        let worker: Worker = Arc::new(|_, _| panic!("out of luck"));
+        let (arrivals, mut done) = mpsc::channel(4);
+        let mut units = Units::new(worker, arrivals);
+        units.submit(TaskId(1), unit("a"), write(0));
+        units.submit(TaskId(2), unit("a"), write(1));
+        for (_, result) in drive(&mut units, &mut done, 2).await {
+            assert!(matches!(result, UnitTaskResult::Failed(UnitError::Io(text)) if text.contains("died")));
+        }
+    }
+}

@@ -1,0 +1,94 @@
+//! Many nodes under virtual time: seeded delays, losses, partitions, crashes.
+
+use receptor_core::config::Backend;
+use receptor_core::node::io::{Command, Reply};
+use receptor_core::rng::Rng;
+use receptor_core::time::Duration;
+use receptor_tests::pair::{listener, node, peer};
+use receptor_tests::world::World;
+
+/// `n` nodes that all listen, each after the first dialling an earlier one, and `extra` more links.
+fn random_mesh(seed: u64, n: usize, extra: usize) -> World {
+    let mut rng = Rng::from_seed([seed as u8; 32]);
+    let name = |i: usize| format!("n{i}");
+    let mut backends: Vec<Vec<Backend>> = (0..n).map(|i| vec![listener(&name(i))]).collect();
+    for i in 1..n {
+        backends[i].push(peer(&name(rng.below(i as u64) as usize)));
+    }
+    for _ in 0..extra {
+        let (a, b) = (rng.below(n as u64) as usize, rng.below(n as u64) as usize);
+        if a != b {
+            backends[a].push(peer(&name(b)));
+        }
+    }
+    let mut world = World::new(seed);
+    world.network.options.jitter = Duration::from_millis(3);
+    for (i, backends) in backends.iter().enumerate() {
+        world.start(node(&name(i), backends));
+    }
+    world
+}
+
+fn all_routed(world: &mut World) -> bool {
+    let n = world.len();
+    (0..n).filter(|&i| world.host(i).is_up()).collect::<Vec<_>>().into_iter().all(|i| world.routes(i).len() == n - 1)
+}
+
+#[test]
+fn fifty_nodes_have_all_routes_within_three_seconds() {
+    let mut world = random_mesh(1, 50, 75);
+    world.run_for(Duration::from_secs(3));
+    assert!(all_routed(&mut world));
+    let costs = world.status(0)["KnownConnectionCosts"].clone();
+    for i in 1..world.len() {
+        assert_eq!(world.status(i)["KnownConnectionCosts"], costs, "node {i} knows other costs");
+    }
+}
+
+#[test]
+fn chaos_then_heal_then_all_routes() {
+    for seed in 1..=5 {
+        let mut world = random_mesh(seed, 12, 12);
+        world.network.options.loss_per_mille = 50;
+        world.run_for(Duration::from_secs(2));
+        let mut rng = Rng::from_seed([!seed as u8; 32]);
+        for _ in 0..20 {
+            let (a, b) = (rng.below(12) as usize, rng.below(12) as usize);
+            match rng.below(4) {
+                0 if world.host(a).is_up() => world.kill(a),
+                1 if !world.host(a).is_up() => world.restart(a),
+                2 => world.network.partition(a, b),
+                _ => world.cut_between(a, b),
+            }
+            world.run_for(Duration::from_millis(rng.below(5_000)));
+        }
+        world.network.heal();
+        for i in 0..world.len() {
+            if !world.host(i).is_up() {
+                world.restart(i);
+            }
+        }
+        world.run_for(Duration::from_secs(60));
+        assert!(all_routed(&mut world), "seed {seed}: routes are missing a minute after the heal\n{}", world.trace.tail());
+        let ping = Command::Ping { target: "n11".into() };
+        let reply = (0..20).map(|_| world.ask(0, ping.clone())).find(|reply| matches!(reply, Reply::Pong { .. }));
+        assert!(reply.is_some(), "seed {seed}: no ping got through");
+    }
+}
+
+#[test]
+fn two_runs_of_a_seed_are_equal() {
+    let run = |seed| {
+        let mut world = random_mesh(seed, 15, 10);
+        world.network.options.loss_per_mille = 20;
+        world.run_for(Duration::from_secs(5));
+        world.crash(3);
+        world.run_for(Duration::from_secs(5));
+        world.restart(3);
+        let reply = world.control(0, "work submit n7 produce 300000");
+        world.run_for(Duration::from_secs(20));
+        (world.trace.digest(), world.trace.lines, reply)
+    };
+    assert_eq!(run(42), run(42));
+    assert_ne!(run(42).0, run(43).0, "the seed decides nothing");
+}
