@@ -73,7 +73,13 @@ impl UnitDir {
     fn fill(&self, record: &Record) -> Result<(), String> {
         let failed = |name: &str, error: &io::Error| path_text("write", &self.path.join(name), error);
         // There is always a `stdin`, empty if nothing is sent: the command gets it as its input (`work.md` §7).
-        let create = |name: &str| OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(name));
+        let create = |name: &str| {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(self.path.join(name))
+        };
         create("stdin").map_err(|error| failed("stdin", &error))?;
         let synced = create(STATUS).and_then(|mut file| {
             file.write_all(&record.to_json())?;
@@ -145,7 +151,9 @@ impl UnitDir {
             });
             let prepared = atomic::prepare(&self.path, TEMPORARY, record);
             for thread in content.into_iter().flatten() {
-                thread.join().unwrap_or_else(|_| Err(UnitError::Io("fsync: the thread died".into())))?;
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(UnitError::Io("fsync: the thread died".into())))?;
             }
             // The record is only in place once what it tells of is durable.
             prepared
