@@ -50,25 +50,40 @@ pub fn listener(name: &str) -> Backend {
 
 /// A backend that dials the node of that name.
 pub fn peer(name: &str) -> Backend {
-    backend(BackendKind::TcpPeer { address: name.into(), redial: true })
+    backend(BackendKind::TcpPeer {
+        address: name.into(),
+        redial: true,
+    })
 }
 
 fn backend(kind: BackendKind) -> Backend {
-    Backend { kind, cost: 1.0, node_costs: Default::default(), allowed_peers: None }
+    Backend {
+        kind,
+        cost: 1.0,
+        node_costs: Default::default(),
+        allowed_peers: None,
+    }
 }
 
 /// A node with a control service and the simulated programs as work types.
 pub fn node(name: &str, backends: &[Backend]) -> Config {
     let work = |name: &str| WorkType {
         name: name.into(),
-        kind: WorkKind::Command { command: name.into(), params: String::new(), allow_runtime_params: true },
+        kind: WorkKind::Command {
+            command: name.into(),
+            params: String::new(),
+            allow_runtime_params: true,
+        },
     };
     let mut config = Config::new(name.into());
     config.version = "test".into();
     config.backends = backends.to_vec();
     config.control_services = vec![ControlService {
         service: Some(ServiceName::CONTROL),
-        socket: Some(SocketFile { path: format!("{name}.sock"), mode: 0o600 }),
+        socket: Some(SocketFile {
+            path: format!("{name}.sock"),
+            mode: 0o600,
+        }),
     }];
     config.work_types = ["cat", "produce", "sleep", "fail", "missing"].map(work).to_vec();
     config

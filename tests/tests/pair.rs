@@ -27,9 +27,20 @@ fn each_has_a_route_to_the_other() {
 fn a_ping_takes_one_round_trip() {
     let mut pair = Pair::new(2);
     let reply = pair.ask(Pair::LEFT, ping("right"));
-    assert_eq!(reply, Reply::Pong { from: "right".into(), time: Duration::from_micros(200) });
-    assert_eq!(pair.ask(Pair::LEFT, ping("nobody")), Reply::Error("no route to node".into()));
-    let Reply::Pong { from, .. } = pair.ask(Pair::LEFT, ping("LOCALHOST")) else { panic!("no pong") };
+    assert_eq!(
+        reply,
+        Reply::Pong {
+            from: "right".into(),
+            time: Duration::from_micros(200)
+        }
+    );
+    assert_eq!(
+        pair.ask(Pair::LEFT, ping("nobody")),
+        Reply::Error("no route to node".into())
+    );
+    let Reply::Pong { from, .. } = pair.ask(Pair::LEFT, ping("LOCALHOST")) else {
+        panic!("no pong")
+    };
     assert_eq!(from.as_str(), "left");
 }
 
@@ -39,7 +50,10 @@ fn control_commands_over_the_socket() {
     let pong = pair.control(Pair::LEFT, "ping right");
     assert!(pong.starts_with('{') && pong.contains(r#""Success":true"#), "{pong}");
     let trace = pair.control(Pair::LEFT, "traceroute right");
-    assert!(trace.contains(r#""0":{"From":"left""#) && trace.contains(r#""1":{"From":"right""#), "{trace}");
+    assert!(
+        trace.contains(r#""0":{"From":"left""#) && trace.contains(r#""1":{"From":"right""#),
+        "{trace}"
+    );
     let unknown = pair.control(Pair::LEFT, "frobnicate");
     assert_eq!(unknown, "ERROR: Unknown command, frobnicate\n");
 }
@@ -56,10 +70,20 @@ fn streams_carry_bytes_and_half_closes_both_ways() {
     for loss_per_mille in [0, 30] {
         let mut pair = Pair::new(5);
         pair.network.options.loss_per_mille = loss_per_mille;
-        let reply = pair.ask(Pair::RIGHT, Command::Listen { service: "echo".into(), advertise: None });
+        let reply = pair.ask(
+            Pair::RIGHT,
+            Command::Listen {
+                service: "echo".into(),
+                advertise: None,
+            },
+        );
         assert!(matches!(reply, Reply::Service(_)), "{reply:?}");
         let near = pair.new_pipe(Pair::LEFT);
-        let dial = Command::Dial { pipe: near, node: "right".into(), service: "echo".into() };
+        let dial = Command::Dial {
+            pipe: near,
+            node: "right".into(),
+            service: "echo".into(),
+        };
         assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
         let accepted = pair.host(Pair::RIGHT).events.iter().find_map(|event| match event {
             Event::Accepted { pipe, from, .. } => Some((*pipe, from.clone())),
@@ -71,12 +95,20 @@ fn streams_carry_bytes_and_half_closes_both_ways() {
         let data: Vec<u8> = (0..1 << 20).map(|i: u32| (i % 253) as u8).collect();
         pair.write(Pair::LEFT, near, &data);
         pair.finish(Pair::LEFT, near);
-        let got = pair.run_until(Duration::from_secs(60), |p| p.host(Pair::RIGHT).pipe(far).is_some_and(|p| p.eof));
-        assert!(got, "loss {loss_per_mille}: no end after a minute\n{}", pair.trace.tail());
+        let got = pair.run_until(Duration::from_secs(60), |p| {
+            p.host(Pair::RIGHT).pipe(far).is_some_and(|p| p.eof)
+        });
+        assert!(
+            got,
+            "loss {loss_per_mille}: no end after a minute\n{}",
+            pair.trace.tail()
+        );
         assert!(pair.host(Pair::RIGHT).pipe(far).unwrap().inbox == data);
         pair.write(Pair::RIGHT, far, &data);
         pair.finish(Pair::RIGHT, far);
-        assert!(pair.run_until(Duration::from_secs(60), |p| p.host(Pair::LEFT).pipe(near).is_some_and(|p| p.closed)));
+        assert!(pair.run_until(Duration::from_secs(60), |p| {
+            p.host(Pair::LEFT).pipe(near).is_some_and(|p| p.closed)
+        }));
         assert!(pair.host(Pair::LEFT).pipe(near).unwrap().inbox == data);
     }
 }
@@ -104,9 +136,19 @@ fn an_idle_pair_sends_one_keepalive_each_way_per_ten_seconds() {
 #[test]
 fn bytes_written_before_the_local_side_left_still_arrive() {
     let mut pair = Pair::new(8);
-    pair.ask(Pair::RIGHT, Command::Listen { service: "sink".into(), advertise: None });
+    pair.ask(
+        Pair::RIGHT,
+        Command::Listen {
+            service: "sink".into(),
+            advertise: None,
+        },
+    );
     let near = pair.new_pipe(Pair::LEFT);
-    let dial = Command::Dial { pipe: near, node: "right".into(), service: "sink".into() };
+    let dial = Command::Dial {
+        pipe: near,
+        node: "right".into(),
+        service: "sink".into(),
+    };
     assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
     pair.network.options.rate = Some(1 << 20);
     let data = vec![7; 200 << 10];
@@ -118,6 +160,8 @@ fn bytes_written_before_the_local_side_left_still_arrive() {
         _ => None,
     });
     let far = far.expect("an accepted stream");
-    assert!(pair.run_until(Duration::from_secs(10), |p| p.host(Pair::RIGHT).pipe(far).is_some_and(|p| p.eof)));
+    assert!(pair.run_until(Duration::from_secs(10), |p| {
+        p.host(Pair::RIGHT).pipe(far).is_some_and(|p| p.eof)
+    }));
     assert!(pair.host(Pair::RIGHT).pipe(far).unwrap().inbox == data);
 }

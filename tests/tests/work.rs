@@ -38,19 +38,38 @@ fn submit(world: &mut World, index: usize, command: &str, payload: &[u8]) -> Str
 fn results(world: &mut World, index: usize, unit: &str) -> Vec<u8> {
     let pipe = world.open_control(index);
     world.write(index, pipe, format!("work results {unit}\n").as_bytes());
-    let done =
-        world.run_until(Duration::from_secs(600), |w| w.host(index).pipe(pipe).is_none_or(|p| p.ended()));
-    let inbox = world.host(index).pipe(pipe).map(|p| p.inbox.clone()).unwrap_or_default();
-    assert!(done, "results did not end after {} bytes\n{}", inbox.len(), world.trace.tail());
-    let header = format!("Receptor Control, node {}\nStreaming results for work unit {unit}\n", ["left", "middle", "right"][index]);
-    let rest = inbox.strip_prefix(header.as_bytes()).unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&inbox)));
+    let done = world.run_until(Duration::from_secs(600), |w| {
+        w.host(index).pipe(pipe).is_none_or(|p| p.ended())
+    });
+    let inbox = world
+        .host(index)
+        .pipe(pipe)
+        .map(|p| p.inbox.clone())
+        .unwrap_or_default();
+    assert!(
+        done,
+        "results did not end after {} bytes\n{}",
+        inbox.len(),
+        world.trace.tail()
+    );
+    let header = format!(
+        "Receptor Control, node {}\nStreaming results for work unit {unit}\n",
+        ["left", "middle", "right"][index]
+    );
+    let rest = inbox
+        .strip_prefix(header.as_bytes())
+        .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&inbox)));
     rest.to_vec()
 }
 
 fn state(world: &mut World, index: usize, unit: &str) -> String {
     let answer = world.control(index, &format!("work status {unit}"));
     let value: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
-    format!("{}: {}", value["StateName"].as_str().unwrap_or("?"), value["Detail"].as_str().unwrap_or("?"))
+    format!(
+        "{}: {}",
+        value["StateName"].as_str().unwrap_or("?"),
+        value["Detail"].as_str().unwrap_or("?")
+    )
 }
 
 fn produced(size: usize) -> Vec<u8> {
@@ -63,7 +82,10 @@ fn a_local_unit_runs() {
     let unit = submit(&mut pair, Pair::LEFT, "localhost cat", b"hello");
     assert_eq!(results(&mut pair, Pair::LEFT, &unit), b"hello");
     assert_eq!(state(&mut pair, Pair::LEFT, &unit), "Succeeded: exit status 0");
-    assert_eq!(pair.control(Pair::LEFT, &format!("work release {unit}")), format!("{{\"released\":\"{unit}\"}}\n"));
+    assert_eq!(
+        pair.control(Pair::LEFT, &format!("work release {unit}")),
+        format!("{{\"released\":\"{unit}\"}}\n")
+    );
     assert_eq!(pair.control(Pair::LEFT, "work list"), "{}\n");
     assert_eq!(pair.host(Pair::LEFT).disk.units().count(), 0);
 }
@@ -76,7 +98,10 @@ fn a_remote_unit_runs_over_two_hops() {
     assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
     world.control(LEFT, &format!("work release {unit}"));
     world.run_for(Duration::from_secs(2));
-    assert_eq!(world.host(LEFT).disk.units().count() + world.host(RIGHT).disk.units().count(), 0);
+    assert_eq!(
+        world.host(LEFT).disk.units().count() + world.host(RIGHT).disk.units().count(),
+        0
+    );
 }
 
 #[test]
@@ -85,14 +110,25 @@ fn failures_are_told_apart() {
     for (command, expected) in [
         ("right fail 3", "Failed: exit status 3"),
         ("localhost fail 3", "Failed: exit status 3"),
-        ("right missing", "Failed: exec: \"missing\": executable file not found in $PATH"),
+        (
+            "right missing",
+            "Failed: exec: \"missing\": executable file not found in $PATH",
+        ),
     ] {
         let unit = submit(&mut world, LEFT, command, b"");
         assert_eq!(results(&mut world, LEFT, &unit), b"");
         assert_eq!(state(&mut world, LEFT, &unit), expected, "{command}");
     }
-    assert!(world.control(LEFT, "work submit right nosuch").contains("unknown work type nosuch"));
-    assert!(world.control(LEFT, "work status ../x").starts_with("ERROR: unknown work unit ../x"));
+    assert!(
+        world
+            .control(LEFT, "work submit right nosuch")
+            .contains("unknown work type nosuch")
+    );
+    assert!(
+        world
+            .control(LEFT, "work status ../x")
+            .starts_with("ERROR: unknown work unit ../x")
+    );
 }
 
 #[test]
@@ -112,7 +148,9 @@ fn a_large_output_survives_the_death_of_the_hop() {
 
 #[test]
 fn submitter_and_executor_may_die_at_any_time() {
-    for (seed, victim, power) in (0..6).flat_map(|s| [(s, LEFT, false), (s, RIGHT, false), (s, LEFT, true), (s, RIGHT, true)]) {
+    for (seed, victim, power) in
+        (0..6).flat_map(|s| [(s, LEFT, false), (s, RIGHT, false), (s, LEFT, true), (s, RIGHT, true)])
+    {
         let size = 3 << 20;
         let mut world = chain(100 + seed);
         let unit = submit(&mut world, LEFT, &format!("right produce {size}"), b"");
@@ -129,9 +167,16 @@ fn submitter_and_executor_may_die_at_any_time() {
         let state = state(&mut world, LEFT, &unit);
         assert!(world.host(RIGHT).spawned <= 1, "seed {seed}: started twice");
         if state.starts_with("Succeeded") {
-            assert!(output == produced(size), "seed {seed} victim {victim} power {power}: {} bytes", output.len());
+            assert!(
+                output == produced(size),
+                "seed {seed} victim {victim} power {power}: {} bytes",
+                output.len()
+            );
         } else {
-            assert!(power && victim == RIGHT, "seed {seed} victim {victim} power {power}: {state}");
+            assert!(
+                power && victim == RIGHT,
+                "seed {seed} victim {victim} power {power}: {state}"
+            );
             assert!(state.starts_with("Failed"), "{state}");
         }
     }
@@ -157,7 +202,10 @@ fn cancel_reaches_the_command() {
     let mut world = chain(6);
     let unit = submit(&mut world, LEFT, "right sleep 3600000", b"");
     world.run_for(Duration::from_secs(1));
-    assert_eq!(world.control(LEFT, &format!("work cancel {unit}")), format!("{{\"cancelled\":\"{unit}\"}}\n"));
+    assert_eq!(
+        world.control(LEFT, &format!("work cancel {unit}")),
+        format!("{{\"cancelled\":\"{unit}\"}}\n")
+    );
     world.run_for(Duration::from_secs(1));
     assert_eq!(state(&mut world, LEFT, &unit), "Canceled: Canceled");
     assert_eq!(results(&mut world, LEFT, &unit), b"");

@@ -12,8 +12,8 @@ fn random_mesh(seed: u64, n: usize, extra: usize) -> World {
     let mut rng = Rng::from_seed([seed as u8; 32]);
     let name = |i: usize| format!("n{i}");
     let mut backends: Vec<Vec<Backend>> = (0..n).map(|i| vec![listener(&name(i))]).collect();
-    for i in 1..n {
-        backends[i].push(peer(&name(rng.below(i as u64) as usize)));
+    for (i, backends) in backends.iter_mut().enumerate().skip(1) {
+        backends.push(peer(&name(rng.below(i as u64) as usize)));
     }
     for _ in 0..extra {
         let (a, b) = (rng.below(n as u64) as usize, rng.below(n as u64) as usize);
@@ -31,7 +31,11 @@ fn random_mesh(seed: u64, n: usize, extra: usize) -> World {
 
 fn all_routed(world: &mut World) -> bool {
     let n = world.len();
-    (0..n).filter(|&i| world.host(i).is_up()).collect::<Vec<_>>().into_iter().all(|i| world.routes(i).len() == n - 1)
+    (0..n)
+        .filter(|&i| world.host(i).is_up())
+        .collect::<Vec<_>>()
+        .into_iter()
+        .all(|i| world.routes(i).len() == n - 1)
 }
 
 #[test]
@@ -41,7 +45,11 @@ fn fifty_nodes_have_all_routes_within_three_seconds() {
     assert!(all_routed(&mut world));
     let costs = world.status(0)["KnownConnectionCosts"].clone();
     for i in 1..world.len() {
-        assert_eq!(world.status(i)["KnownConnectionCosts"], costs, "node {i} knows other costs");
+        assert_eq!(
+            world.status(i)["KnownConnectionCosts"],
+            costs,
+            "node {i} knows other costs"
+        );
     }
 }
 
@@ -69,9 +77,15 @@ fn chaos_then_heal_then_all_routes() {
             }
         }
         world.run_for(Duration::from_secs(60));
-        assert!(all_routed(&mut world), "seed {seed}: routes are missing a minute after the heal\n{}", world.trace.tail());
+        assert!(
+            all_routed(&mut world),
+            "seed {seed}: routes are missing a minute after the heal\n{}",
+            world.trace.tail()
+        );
         let ping = Command::Ping { target: "n11".into() };
-        let reply = (0..20).map(|_| world.ask(0, ping.clone())).find(|reply| matches!(reply, Reply::Pong { .. }));
+        let reply = (0..20)
+            .map(|_| world.ask(0, ping.clone()))
+            .find(|reply| matches!(reply, Reply::Pong { .. }));
         assert!(reply.is_some(), "seed {seed}: no ping got through");
     }
 }

@@ -22,7 +22,9 @@ impl Client {
     pub(super) fn connect(socket: &Path) -> Result<Self> {
         let stream = UnixStream::connect(socket).with_context(|| format!("connect to {}", socket.display()))?;
         stream.set_read_timeout(Some(Self::PATIENCE))?;
-        let mut client = Self { reader: BufReader::new(stream) };
+        let mut client = Self {
+            reader: BufReader::new(stream),
+        };
         let greeting = client.line()?;
         if !greeting.starts_with("Receptor Control, node ") {
             bail!("unexpected greeting {greeting:?}");
@@ -51,7 +53,10 @@ impl Client {
         client.reader.get_ref().shutdown(Shutdown::Write)?;
         let answer = client.line()?;
         let value: Value = serde_json::from_str(&answer).with_context(|| answer.trim_end().to_owned())?;
-        Ok(value["unitid"].as_str().context("an answer without a unit ID")?.to_owned())
+        Ok(value["unitid"]
+            .as_str()
+            .context("an answer without a unit ID")?
+            .to_owned())
     }
 
     /// The results of a unit, as they come; gives the reader behind the header line.
@@ -66,12 +71,17 @@ impl Client {
     }
 
     fn send(&mut self, data: &[u8]) -> Result<()> {
-        self.reader.get_mut().write_all(data).context("write to the control socket")
+        self.reader
+            .get_mut()
+            .write_all(data)
+            .context("write to the control socket")
     }
 
     fn line(&mut self) -> Result<String> {
         let mut line = String::new();
-        self.reader.read_line(&mut line).context("read from the control socket")?;
+        self.reader
+            .read_line(&mut line)
+            .context("read from the control socket")?;
         if line.is_empty() {
             bail!("the node closed the control connection");
         }

@@ -28,8 +28,14 @@ pub(super) struct Mesh {
 impl Mesh {
     pub(super) fn new() -> Result<Self> {
         // Short, because the path of a socket is limited to 108 bytes.
-        let dir = tempfile::Builder::new().prefix("receptor-demo-").tempdir().context("temporary directory")?;
-        Ok(Self { dir, daemons: Vec::new() })
+        let dir = tempfile::Builder::new()
+            .prefix("receptor-demo-")
+            .tempdir()
+            .context("temporary directory")?;
+        Ok(Self {
+            dir,
+            daemons: Vec::new(),
+        })
     }
 
     /// Starts a node. `listen` and `peers` are ports on loopback, `work` pairs of work type and shell command.
@@ -48,7 +54,10 @@ impl Mesh {
         let data = self.dir.path().join("data");
         entity("node", &[format!("id={name}"), format!("datadir={}", data.display())]);
         entity("log-level", &["level=info".into()]);
-        entity("control-service", &[format!("filename={}", self.socket(name).display())]);
+        entity(
+            "control-service",
+            &[format!("filename={}", self.socket(name).display())],
+        );
         if let Some(port) = listen {
             entity("tcp-listener", &["bindaddr=127.0.0.1".into(), format!("port={port}")]);
         }
@@ -59,17 +68,29 @@ impl Mesh {
             let params = format!("-c '{command}'");
             entity(
                 "work-command",
-                &[format!("worktype={work_type}"), "command=sh".into(), format!("params={params}")],
+                &[
+                    format!("worktype={work_type}"),
+                    "command=sh".into(),
+                    format!("params={params}"),
+                ],
             );
         }
-        self.daemons.push(Daemon { name, args, child: None });
+        self.daemons.push(Daemon {
+            name,
+            args,
+            child: None,
+        });
         self.revive(name)
     }
 
     /// Starts a node that is not running.
     pub(super) fn revive(&mut self, name: &str) -> Result<()> {
         let log = self.log(name);
-        let log = File::options().create(true).append(true).open(&log).with_context(|| log.display().to_string())?;
+        let log = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .with_context(|| log.display().to_string())?;
         let program = std::env::current_exe().context("find this program")?;
         let daemon = self.daemon(name)?;
         let child = Command::new(program)
@@ -85,7 +106,11 @@ impl Mesh {
 
     /// Kills a node with SIGKILL.
     pub(super) fn kill(&mut self, name: &str) -> Result<()> {
-        let mut child = self.daemon(name)?.child.take().with_context(|| format!("node {name} is not running"))?;
+        let mut child = self
+            .daemon(name)?
+            .child
+            .take()
+            .with_context(|| format!("node {name} is not running"))?;
         child.kill()?;
         child.wait()?;
         Ok(())
@@ -95,9 +120,12 @@ impl Mesh {
     pub(super) fn wait_for_routes(&self) -> Result<Duration> {
         let start = Instant::now();
         let whole = |daemon: &Daemon| {
-            Client::command(&self.socket(daemon.name), r#"{"command":"status","requested_fields":["RoutingTable"]}"#)
-                .ok()
-                .and_then(|status| status["RoutingTable"].as_object().map(|table| table.len()))
+            Client::command(
+                &self.socket(daemon.name),
+                r#"{"command":"status","requested_fields":["RoutingTable"]}"#,
+            )
+            .ok()
+            .and_then(|status| status["RoutingTable"].as_object().map(|table| table.len()))
                 == Some(self.daemons.len() - 1)
         };
         while !self.daemons.iter().all(whole) {
@@ -129,7 +157,10 @@ impl Mesh {
     }
 
     fn daemon(&mut self, name: &str) -> Result<&mut Daemon> {
-        self.daemons.iter_mut().find(|d| d.name == name).with_context(|| format!("no node {name}"))
+        self.daemons
+            .iter_mut()
+            .find(|d| d.name == name)
+            .with_context(|| format!("no node {name}"))
     }
 }
 
@@ -145,5 +176,8 @@ impl Drop for Mesh {
 
 /// A port that was free a moment ago.
 pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0").context("find a free port")?.local_addr()?.port())
+    Ok(TcpListener::bind("127.0.0.1:0")
+        .context("find a free port")?
+        .local_addr()?
+        .port())
 }

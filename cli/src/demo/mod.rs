@@ -36,12 +36,18 @@ pub fn run() -> ExitCode {
     };
     match story(&mut mesh) {
         Ok(()) => {
-            println!("\nAll of it held, in {:.1} s. Nothing is left behind.", start.elapsed().as_secs_f64());
+            println!(
+                "\nAll of it held, in {:.1} s. Nothing is left behind.",
+                start.elapsed().as_secs_f64()
+            );
             ExitCode::SUCCESS
         }
         Err(error) => {
             mesh.keep_files();
-            println!("\ndemo failed: {error:#}\nlogs and units are in {}", mesh.path().display());
+            println!(
+                "\ndemo failed: {error:#}\nlogs and units are in {}",
+                mesh.path().display()
+            );
             ExitCode::FAILURE
         }
     }
@@ -66,28 +72,41 @@ fn story(mesh: &mut Mesh) -> Result<()> {
 }
 
 fn print_topology(status: &Value) -> Result<()> {
-    let costs = status["KnownConnectionCosts"].as_object().context("no KnownConnectionCosts")?;
+    let costs = status["KnownConnectionCosts"]
+        .as_object()
+        .context("no KnownConnectionCosts")?;
     for (node, neighbours) in costs {
         let neighbours = neighbours.as_object().context("no neighbours")?;
-        let list: Vec<String> = neighbours.iter().map(|(name, cost)| format!("{name} (cost {cost})")).collect();
+        let list: Vec<String> = neighbours
+            .iter()
+            .map(|(name, cost)| format!("{name} (cost {cost})"))
+            .collect();
         println!("  {node:<12} -- {}", list.join(", "));
     }
     let routes = status["RoutingTable"].as_object().context("no RoutingTable")?;
-    let list: Vec<String> =
-        routes.iter().map(|(node, via)| format!("{node} via {}", via.as_str().unwrap_or("?"))).collect();
+    let list: Vec<String> = routes
+        .iter()
+        .map(|(node, via)| format!("{node} via {}", via.as_str().unwrap_or("?")))
+        .collect();
     println!("  routes of the controller: {}", list.join(", "));
     Ok(())
 }
 
 fn echo(controller: &Path) -> Result<()> {
-    let payload: Vec<u8> = (0..PAYLOAD as u64).map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8).collect();
+    let payload: Vec<u8> = (0..PAYLOAD as u64)
+        .map(|i| (i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8)
+        .collect();
     let start = Instant::now();
     let unit = Client::submit(controller, "worker-1", "echo", &payload)?;
     let output = read_results(controller, &unit, PAYLOAD as u64, |_| Ok(()))?;
     let took = start.elapsed();
     ensure!(output == payload, "the output differs from the payload");
     finish(controller, &unit)?;
-    println!("  unit {unit}: {} MiB out and back in {:.2} s, verified", PAYLOAD >> 20, took.as_secs_f64());
+    println!(
+        "  unit {unit}: {} MiB out and back in {:.2} s, verified",
+        PAYLOAD >> 20,
+        took.as_secs_f64()
+    );
     Ok(())
 }
 
@@ -106,7 +125,10 @@ fn count_through_failure(mesh: &mut Mesh, controller: &Path) -> Result<()> {
         Ok(())
     })?;
     ensure!(killed, "the unit ended before the hop was killed");
-    ensure!(output == expected.as_bytes(), "the output differs from what the unit wrote");
+    ensure!(
+        output == expected.as_bytes(),
+        "the output differs from what the unit wrote"
+    );
     finish(controller, &unit)?;
     println!("  unit {unit}: hop killed after a third, back 1.5 s later, all {LINES} lines complete and in order");
     Ok(())

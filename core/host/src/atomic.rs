@@ -8,14 +8,34 @@ use std::path::Path;
 /// Writes `content` to the temporary file `dir/temporary` (mode 0600) and renames it to `dir/name`. With `sync`, content
 /// and name are durable on return. Two writers must not use the same temporary name at once: callers hold a lock.
 pub(crate) fn replace(dir: &Path, name: &str, temporary: &str, content: &[u8], sync: bool) -> io::Result<()> {
-    let temporary = dir.join(temporary);
-    let written = write_new(&temporary, content, sync).and_then(|()| fs::rename(&temporary, dir.join(name)));
-    if let Err(error) = written {
-        // Best effort: on a full disk the leftover would keep a block.
-        let _ = fs::remove_file(&temporary);
-        return Err(error);
+    if sync {
+        prepare(dir, temporary, content)?;
+        return commit(dir, temporary, name);
     }
-    if sync { sync_dir(dir) } else { Ok(()) }
+    cleanly(dir, temporary, |path| {
+        write_new(path, content, false)?;
+        fs::rename(path, dir.join(name))
+    })
+}
+
+/// First half of a synced replacement: the temporary file is durable on return.
+pub(crate) fn prepare(dir: &Path, temporary: &str, content: &[u8]) -> io::Result<()> {
+    cleanly(dir, temporary, |path| write_new(path, content, true))
+}
+
+/// Second half: the temporary file has taken the place of `name`, durably.
+pub(crate) fn commit(dir: &Path, temporary: &str, name: &str) -> io::Result<()> {
+    cleanly(dir, temporary, |path| fs::rename(path, dir.join(name)))?;
+    sync_dir(dir)
+}
+
+/// Removes the temporary file after a failure: on a full disk it would keep a block.
+fn cleanly(dir: &Path, temporary: &str, work: impl FnOnce(&Path) -> io::Result<()>) -> io::Result<()> {
+    let path = dir.join(temporary);
+    work(&path).inspect_err(|_| {
+        // Best effort.
+        let _ = fs::remove_file(&path);
+    })
 }
 
 fn write_new(path: &Path, content: &[u8], sync: bool) -> io::Result<()> {

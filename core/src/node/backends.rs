@@ -27,16 +27,26 @@ pub(super) struct Backends {
 
 impl Backends {
     pub(super) fn new(backends: Vec<Backend>, own: NodeId, idle_timeout: Duration) -> Self {
-        let entries = backends.into_iter().map(|backend| Entry { backend, redial: None }).collect();
-        Self { entries, own, idle_timeout }
+        let entries = backends
+            .into_iter()
+            .map(|backend| Entry { backend, redial: None })
+            .collect();
+        Self {
+            entries,
+            own,
+            idle_timeout,
+        }
     }
 
     /// Listeners and the addresses they bind.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (BackendId, String)> + '_ {
-        self.entries.iter().enumerate().filter_map(|(index, entry)| match &entry.backend.kind {
-            BackendKind::TcpListener { bind } => Some((BackendId(index as u64), bind.clone())),
-            _ => None,
-        })
+        self.entries
+            .iter()
+            .enumerate()
+            .filter_map(|(index, entry)| match &entry.backend.kind {
+                BackendKind::TcpListener { bind } => Some((BackendId(index as u64), bind.clone())),
+                _ => None,
+            })
     }
 
     /// From now on peers are dialled.
@@ -51,7 +61,9 @@ impl Backends {
     /// A peer whose time has come, with its address; it counts as being dialled from now on.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(BackendId, String)> {
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let BackendKind::TcpPeer { address, .. } = &entry.backend.kind else { continue };
+            let BackendKind::TcpPeer { address, .. } = &entry.backend.kind else {
+                continue;
+            };
             if let Some(redial) = &mut entry.redial
                 && redial.due().is_some_and(|due| due <= now)
             {
@@ -105,7 +117,11 @@ impl Backends {
     }
 
     pub(super) fn next_deadline(&self) -> Deadline {
-        let due = self.entries.iter().filter_map(|entry| entry.redial.as_ref()?.due()).min();
+        let due = self
+            .entries
+            .iter()
+            .filter_map(|entry| entry.redial.as_ref()?.due())
+            .min();
         Deadline::at(due, "dial")
     }
 

@@ -47,10 +47,21 @@ impl Node {
             },
             Command::Listen { service, advertise } => done(self.listen(now, &service, advertise)),
             Command::Unlisten { service } => done(self.unlisten(now, service).map(|()| None)),
-            Command::OpenPort { port, service, advertise } => done(self.open_port(now, port, &service, advertise)),
-            Command::Send { port, node, service, data, hops } => {
-                done(self.send_from_port(now, port, &node, &service, &data, hops).map(|()| None))
-            }
+            Command::OpenPort {
+                port,
+                service,
+                advertise,
+            } => done(self.open_port(now, port, &service, advertise)),
+            Command::Send {
+                port,
+                node,
+                service,
+                data,
+                hops,
+            } => done(
+                self.send_from_port(now, port, &node, &service, &data, hops)
+                    .map(|()| None),
+            ),
             Command::ClosePort { port } => match self.ports.remove(&port) {
                 Some(service) => {
                     self.router.close_service(now, service);
@@ -87,9 +98,10 @@ impl Node {
             Some(Asker::Session(key)) => self.reply_to_session(key, crate::control::Reply::Ping(result)),
             Some(Asker::Command(id)) => {
                 let reply = match result {
-                    PingReply::Success { from, nanos } => {
-                        Reply::Pong { from: NodeId::new(&from), time: Duration::from_nanos(nanos.unsigned_abs()) }
-                    }
+                    PingReply::Success { from, nanos } => Reply::Pong {
+                        from: NodeId::new(&from),
+                        time: Duration::from_nanos(nanos.unsigned_abs()),
+                    },
                     PingReply::Failure(error) => Reply::Error(error),
                 };
                 self.outputs.push_back(Output::Reply(id, reply));

@@ -97,7 +97,11 @@ impl Node {
     pub(super) fn conn_finish(&mut self, conn: Conn) {
         match conn {
             Conn::Pipe(id) => {
-                if self.pipes.get_mut(&id).is_some_and(|pipe| !pipe.is_gone() && pipe.finish()) {
+                if self
+                    .pipes
+                    .get_mut(&id)
+                    .is_some_and(|pipe| !pipe.is_gone() && pipe.finish())
+                {
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Eof));
                 }
             }

@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::netceptor::TraceHop;
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::netceptor::TraceHop;
 use crate::workceptor::{RunnerEvent, StoredUnit, UnitId, UnitTask, UnitTaskResult};
 
 /// A fact the adapter tells the node.

@@ -51,6 +51,13 @@ pub(super) struct Links {
     queue_bytes: usize,
 }
 
+impl Link {
+    /// Frames dropped for want of room.
+    pub(super) fn dropped(&self) -> u64 {
+        self.egress.dropped()
+    }
+}
+
 impl Links {
     pub(super) fn new(queue_bytes: usize, seed: u64) -> Self {
         Self {
@@ -141,7 +148,9 @@ impl Links {
 
     /// Moves frames of up to about `max_bytes` out; returns whether the queue is empty now.
     pub(super) fn pull(&mut self, id: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) -> bool {
-        let Some(link) = self.table.get_mut(&id) else { return true };
+        let Some(link) = self.table.get_mut(&id) else {
+            return true;
+        };
         let mut taken = 0;
         while taken < max_bytes {
             let Some(frame) = link.egress.pop() else { break };
@@ -152,15 +161,12 @@ impl Links {
         !link.signalled
     }
 
-    /// Frames dropped on this link for want of room.
-    pub(super) fn dropped(&self, id: LinkId) -> u64 {
-        self.table.get(&id).map_or(0, |link| link.egress.dropped())
-    }
-
     /// Arms the timer for the session's deadline if that is earlier than what is armed.
     pub(super) fn rearm(&mut self, id: LinkId) {
         let Some(link) = self.table.get_mut(&id) else { return };
-        let Deadline::At(at, _) = link.session.next_deadline() else { return };
+        let Deadline::At(at, _) = link.session.next_deadline() else {
+            return;
+        };
         if link.timer.is_some_and(|armed| armed <= at) {
             return;
         }

@@ -38,10 +38,16 @@ impl Node {
         if self.links.contains(id) {
             return Err(CallerError::Misuse(alloc::format!("link {} is in use", id.0)));
         }
-        let config = self.backends.session_config(backend).ok_or(CallerError::Unknown("backend"))?;
+        let config = self
+            .backends
+            .session_config(backend)
+            .ok_or(CallerError::Unknown("backend"))?;
         self.links.open(now.mono, id, backend, remote, config);
         if self.links.len() > self.config.limits.links || self.phase != Phase::Running {
-            self.warn(alloc::format!("connection refused: {} links are open, or the node is starting", self.links.len()));
+            self.warn(alloc::format!(
+                "connection refused: {} links are open, or the node is starting",
+                self.links.len()
+            ));
             self.shut_link(id);
             return Ok(());
         }
@@ -55,8 +61,18 @@ impl Node {
         link.session.on_closed(false);
         self.drop_neighbour(now, id);
         if !link.closing {
-            let peer = link.session.peer().map_or(link.remote.as_str(), |(peer, _)| peer.as_str());
+            let peer = link
+                .session
+                .peer()
+                .map_or(link.remote.as_str(), |(peer, _)| peer.as_str());
             self.info(alloc::format!("connection to {peer} is gone: {reason}"));
+        }
+        if link.dropped() > 0 {
+            self.info(alloc::format!(
+                "connection to {} had dropped {} frames for want of room",
+                link.remote,
+                link.dropped()
+            ));
         }
         if let Some(wait) = self.backends.on_link_lost(link.backend, now.mono, accepted) {
             let address = self.backends.address(link.backend);
@@ -82,7 +98,11 @@ impl Node {
             Kind::Reject => return self.close_link(now, id, &Refusal::RejectedByPeer, false),
             _ => {}
         }
-        if !self.links.live(id).is_some_and(|link| link.session.on_message(now.mono)) {
+        if !self
+            .links
+            .live(id)
+            .is_some_and(|link| link.session.on_message(now.mono))
+        {
             return;
         }
         match kind {
@@ -107,19 +127,26 @@ impl Node {
                 return;
             }
         };
-        let listed = update.connections.as_ref().and_then(|list| list.get(self.config.node_id.as_str()).copied());
+        let listed = update
+            .connections
+            .as_ref()
+            .and_then(|list| list.get(self.config.node_id.as_str()).copied());
         let connected: &mut dyn FnMut(&NodeId) -> bool = &mut |peer| self.links.is_connected(peer);
         // The table is only asked about the first update; a copy of the answer keeps the borrows apart.
         let taken = connected(&NodeId::new(&update.forwarding_node));
         let Some(link) = self.links.live(id) else { return };
-        let verdict = link.session.on_route(now.mono, &update.node_id, &update.forwarding_node, listed, |_| taken);
+        let verdict = link
+            .session
+            .on_route(now.mono, &update.node_id, &update.forwarding_node, listed, |_| taken);
         match verdict {
             RouteVerdict::Ignore => {}
             RouteVerdict::Process => self.router.on_route(now, id, &update),
             RouteVerdict::Reject(refusal) => self.close_link(now, id, &refusal, true),
             RouteVerdict::Accepted { peer, cost } => {
                 let remote = link.remote.clone();
-                self.info(alloc::format!("connection established with {peer} at {remote}, cost {cost}"));
+                self.info(alloc::format!(
+                    "connection established with {peer} at {remote}, cost {cost}"
+                ));
                 self.links.set_peer(peer, id);
                 self.links.rearm(id);
                 self.router.link_accepted(now, id, cost, &update);
@@ -185,10 +212,13 @@ impl Node {
             }
             TaskResult::Failed(error) => {
                 let wait = self.backends.on_dial_failed(backend, now.mono);
-                let text = alloc::format!("Backend connection failed ({}): {error}", match wait {
-                    Some(_) => "will retry",
-                    None => "giving up",
-                });
+                let text = alloc::format!(
+                    "Backend connection failed ({}): {error}",
+                    match wait {
+                        Some(_) => "will retry",
+                        None => "giving up",
+                    }
+                );
                 self.log(if wait.is_some() { Level::Warning } else { Level::Error }, text);
             }
             other => self.error(alloc::format!("a dial was answered with {other:?}")),
@@ -234,8 +264,15 @@ impl Node {
     fn deliver(&mut self, now: Now, owner: Option<Owner>, header: &Header, payload: Bytes) {
         match owner {
             Some(Owner::Port(port)) => {
-                let Some(from) = self.router.name_of(header.from).cloned() else { return };
-                let event = Event::Datagram { port, from, from_service: header.from_service, data: payload };
+                let Some(from) = self.router.name_of(header.from).cloned() else {
+                    return;
+                };
+                let event = Event::Datagram {
+                    port,
+                    from,
+                    from_service: header.from_service,
+                    data: payload,
+                };
                 self.outputs.push_back(Output::Event(event));
             }
             Some(Owner::Stream) | None => self.arrive(now, header, payload),
@@ -252,7 +289,14 @@ impl Node {
                 RouterOutput::Send(link, Class::Control, frame) => self.push(link, Priority::Control, frame),
                 RouterOutput::Send(link, Class::Data, frame) => self.push_data(link, frame),
                 RouterOutput::Local { owner, header, payload } => self.deliver(now, Some(owner), &header, payload),
-                RouterOutput::Unreachable { service, owner, from, to_node, to_service, problem } => {
+                RouterOutput::Unreachable {
+                    service,
+                    owner,
+                    from,
+                    to_node,
+                    to_service,
+                    problem,
+                } => {
                     self.unreachable(now, service, owner, from, &to_node, &to_service, problem);
                 }
                 RouterOutput::PingDone { token, result } => self.ping_done(token, ping_reply(result)),
@@ -293,15 +337,24 @@ impl Node {
         to_service: &str,
         problem: String,
     ) {
-        let Ok(to_service) = ServiceName::new(to_service) else { return };
+        let Ok(to_service) = ServiceName::new(to_service) else {
+            return;
+        };
         match owner {
             Some(Owner::Port(port)) => {
                 let to = NodeId::new(to_node);
-                self.outputs.push_back(Output::Event(Event::Unreachable { port, from, to, to_service, problem }));
+                self.outputs.push_back(Output::Event(Event::Unreachable {
+                    port,
+                    from,
+                    to,
+                    to_service,
+                    problem,
+                }));
             }
             Some(Owner::Stream) => {
                 let remote = self.router.resolve(to_node);
-                self.streams.on_unreachable(now.mono, remote, to_service, service, &problem);
+                self.streams
+                    .on_unreachable(now.mono, remote, to_service, service, &problem);
             }
             Some(Owner::Probe(_)) | None => {}
         }
@@ -315,7 +368,10 @@ fn payload(frame: BytesMut) -> Bytes {
 fn ping_reply(result: TraceHop) -> PingReply {
     let hop = hop(result);
     match hop.error {
-        None => PingReply::Success { from: hop.from, nanos: hop.nanos },
+        None => PingReply::Success {
+            from: hop.from,
+            nanos: hop.nanos,
+        },
         Some(error) => PingReply::Failure(error),
     }
 }

@@ -131,10 +131,16 @@ impl Node {
         let mut rng = Rng::from_seed(seed);
         let limits = config.limits.clone();
         let own_hash = config.node_id.hash();
-        let table = stream::TableConfig { max_streams: limits.streams, ..stream::TableConfig::default() };
+        let table = stream::TableConfig {
+            max_streams: limits.streams,
+            ..stream::TableConfig::default()
+        };
         let mut node = Self {
             own_hash,
-            phase: Phase::Loading { epoch: false, units: false },
+            phase: Phase::Loading {
+                epoch: false,
+                units: false,
+            },
             last: now,
             outputs: VecDeque::new(),
             tasks: BTreeMap::new(),
@@ -210,7 +216,10 @@ impl Node {
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
     fn clamp(&mut self, now: Now) -> Now {
         debug_assert!(now.mono >= self.last.mono, "monotonic time went back");
-        self.last = Now { mono: now.mono.max(self.last.mono), wall: now.wall };
+        self.last = Now {
+            mono: now.mono.max(self.last.mono),
+            wall: now.wall,
+        };
         self.last
     }
 
@@ -333,7 +342,9 @@ impl Node {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result),
             (TaskOwner::Unit(_), other) => {
-                return Err(CallerError::Misuse(alloc::format!("a task of a unit was answered with {other:?}")));
+                return Err(CallerError::Misuse(alloc::format!(
+                    "a task of a unit was answered with {other:?}"
+                )));
             }
             (owner, result) => self.startup_done(now, owner, result)?,
         }

@@ -46,7 +46,10 @@ impl Node {
     /// A connection to the control service.
     pub(super) fn open_session(&mut self, now: Now, conn: Conn) {
         if self.sessions.len() >= self.config.limits.sessions {
-            self.warn(alloc::format!("control session refused: {} are open already", self.sessions.len()));
+            self.warn(alloc::format!(
+                "control session refused: {} are open already",
+                self.sessions.len()
+            ));
             return self.conn_abort(now, conn, "too many control sessions");
         }
         let key = self.next_session;
@@ -56,7 +59,15 @@ impl Node {
             Conn::Stream(_) => Origin::Network,
         };
         let session = Session::new(&self.config.node_id, origin);
-        let client = Client { session, conn, stage: Stage::Lines, eof_told: false, held: None, raw_ended: false, raw_queued: 0 };
+        let client = Client {
+            session,
+            conn,
+            stage: Stage::Lines,
+            eof_told: false,
+            held: None,
+            raw_ended: false,
+            raw_queued: 0,
+        };
         self.sessions.insert(key, client);
         self.owners.insert(conn, Owner::Session(key));
         self.pump_session(now, key);
@@ -65,7 +76,9 @@ impl Node {
     /// Moves what can move between a session, its connection and its stage.
     pub(super) fn pump_session(&mut self, now: Now, key: u64) {
         // Taken out, so that the rest of the node is free while the session is worked on.
-        let Some(mut client) = self.sessions.remove(&key) else { return };
+        let Some(mut client) = self.sessions.remove(&key) else {
+            return;
+        };
         while self.session_input(now, &mut client)
             | self.session_request(now, key, &mut client)
             | self.session_raw_input(now, key, &mut client)
@@ -82,7 +95,9 @@ impl Node {
     fn session_input(&mut self, now: Now, client: &mut Client) -> bool {
         let mut progress = false;
         while client.session.wants_input() {
-            let Some(data) = self.conn_read(now, client.conn) else { break };
+            let Some(data) = self.conn_read(now, client.conn) else {
+                break;
+            };
             client.session.handle_data(data);
             progress = true;
         }
@@ -95,7 +110,9 @@ impl Node {
     }
 
     fn session_request(&mut self, now: Now, key: u64, client: &mut Client) -> bool {
-        let Some(request) = client.session.poll_request() else { return false };
+        let Some(request) = client.session.poll_request() else {
+            return false;
+        };
         let reply = match request {
             Request::Status { .. } => Some(Reply::Status(self.status(now).into())),
             Request::Ping { target } => {
@@ -120,7 +137,9 @@ impl Node {
                     client.stage = Stage::Work;
                     let from = self.session_peer(client.conn);
                     self.work.session_opened(now, SessionKey(key), from.as_ref());
-                    Some(Reply::Upgraded { version: super::work::UPGRADE_VERSION })
+                    Some(Reply::Upgraded {
+                        version: super::work::UPGRADE_VERSION,
+                    })
                 }
                 Err(text) => Some(Reply::Error(text)),
             },
@@ -149,7 +168,9 @@ impl Node {
 
     /// The answer to a session's request.
     pub(super) fn reply_to_session(&mut self, key: u64, reply: Reply) {
-        let Some(mut client) = self.sessions.remove(&key) else { return };
+        let Some(mut client) = self.sessions.remove(&key) else {
+            return;
+        };
         match &reply {
             Reply::SubmitReady { .. } => client.stage = Stage::Stdin { credit: 0 },
             Reply::SubmitDone { .. } => client.stage = Stage::Lines,
@@ -170,7 +191,11 @@ impl Node {
 
     /// The workceptor takes this much more stdin.
     pub(super) fn grant_stdin(&mut self, key: u64, bytes: usize) {
-        if let Some(Client { stage: Stage::Stdin { credit }, .. }) = self.sessions.get_mut(&key) {
+        if let Some(Client {
+            stage: Stage::Stdin { credit },
+            ..
+        }) = self.sessions.get_mut(&key)
+        {
             *credit += bytes;
             self.touch_session(key);
         }
@@ -178,7 +203,9 @@ impl Node {
 
     /// Raw bytes for a session: results of a unit or a work session's.
     pub(super) fn send_to_session(&mut self, key: u64, data: Bytes) {
-        let Some(client) = self.sessions.get_mut(&key) else { return };
+        let Some(client) = self.sessions.get_mut(&key) else {
+            return;
+        };
         let length = data.len();
         if client.session.send_raw(data).is_ok() {
             client.raw_queued += length;
@@ -188,7 +215,9 @@ impl Node {
 
     /// There are no more raw bytes for a session.
     pub(super) fn finish_session(&mut self, key: u64) {
-        let Some(client) = self.sessions.get_mut(&key) else { return };
+        let Some(client) = self.sessions.get_mut(&key) else {
+            return;
+        };
         // An error means that it has ended already.
         let _ = client.session.finish_raw();
         self.touch_session(key);
@@ -196,7 +225,9 @@ impl Node {
 
     /// The stream of a `connect` is open, or could not be opened.
     pub(super) fn connected(&mut self, key: u64, stream: Conn, result: Result<(), String>) {
-        let Some(mut client) = self.sessions.remove(&key) else { return };
+        let Some(mut client) = self.sessions.remove(&key) else {
+            return;
+        };
         match result {
             Ok(()) => {
                 client.stage = Stage::Bridge(stream);
@@ -283,7 +314,9 @@ impl Node {
 
     /// What the other end of a bridged connection sends. Its end closes the session (`control.md` §5.3).
     fn session_raw_output(&mut self, now: Now, client: &mut Client) -> bool {
-        let Stage::Bridge(stream) = client.stage else { return false };
+        let Stage::Bridge(stream) = client.stage else {
+            return false;
+        };
         let mut progress = false;
         while client.session.pending_output() < control::OUTPUT_MAX {
             let Some(data) = self.conn_read(now, stream) else { break };
@@ -328,7 +361,9 @@ impl Node {
 
     /// A connection of a session is gone in both directions: the client's, or the stream it was bridged to.
     pub(super) fn session_conn_lost(&mut self, now: Now, key: u64, conn: Conn) {
-        let Some(client) = self.sessions.remove(&key) else { return };
+        let Some(client) = self.sessions.remove(&key) else {
+            return;
+        };
         if client.conn == conn {
             return self.forget_session(now, key, client);
         }

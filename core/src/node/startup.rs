@@ -4,8 +4,8 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::io::{Event, Level, Output, Task, TaskResult};
 use super::commands::CONN_TYPE_STREAM;
+use super::io::{Event, Level, Output, Task, TaskResult};
 use super::{Node, TaskOwner};
 use crate::error::CallerError;
 use crate::time::{Now, Wall};
@@ -68,7 +68,9 @@ impl Node {
                 self.start_failed(alloc::format!("error opening Unix socket: {error}"));
             }
             (owner, result) => {
-                return Err(CallerError::Misuse(alloc::format!("task {owner:?} was answered with {result:?}")));
+                return Err(CallerError::Misuse(alloc::format!(
+                    "task {owner:?} was answered with {result:?}"
+                )));
             }
         }
         Ok(())
@@ -85,7 +87,9 @@ impl Node {
     }
 
     fn loaded(&mut self, now: Now, what: impl FnOnce(&mut bool, &mut bool)) {
-        let Phase::Loading { epoch, units } = &mut self.phase else { return };
+        let Phase::Loading { epoch, units } = &mut self.phase else {
+            return;
+        };
         what(epoch, units);
         if *epoch && *units {
             self.bind(now);
@@ -97,10 +101,21 @@ impl Node {
             return self.start_failed(error);
         }
         let mut count = 1;
-        let sockets: Vec<_> = self.config.control_services.iter().filter_map(|service| service.socket.clone()).collect();
+        let sockets: Vec<_> = self
+            .config
+            .control_services
+            .iter()
+            .filter_map(|service| service.socket.clone())
+            .collect();
         for socket in sockets {
             count += 1;
-            self.task(TaskOwner::ListenControl, Task::ListenControl { path: socket.path, mode: socket.mode });
+            self.task(
+                TaskOwner::ListenControl,
+                Task::ListenControl {
+                    path: socket.path,
+                    mode: socket.mode,
+                },
+            );
         }
         let listeners: Vec<_> = self.backends.listeners().collect();
         for (backend, address) in listeners {
@@ -112,22 +127,33 @@ impl Node {
     }
 
     fn open_control_services(&mut self, now: Now) -> Result<(), String> {
-        let types = self.work.advertised_types().map(|name| WorkCommand { work_type: name.into(), secure: false });
+        let types = self.work.advertised_types().map(|name| WorkCommand {
+            work_type: name.into(),
+            secure: false,
+        });
         let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
-        let services: Vec<_> = self.config.control_services.iter().filter_map(|service| service.service).collect();
+        let services: Vec<_> = self
+            .config
+            .control_services
+            .iter()
+            .filter_map(|service| service.service)
+            .collect();
         for name in services {
             let service = self
                 .listen_stream(&name.to_string())
                 .map_err(|error| alloc::format!("error opening Unix socket: {error}"))?;
             self.control_services.insert(service);
             let tags = BTreeMap::from([("type".to_string(), "Control Service".to_string())]);
-            self.router.advertise(now, &name.to_string(), CONN_TYPE_STREAM, Some(tags), work_types.clone());
+            self.router
+                .advertise(now, &name.to_string(), CONN_TYPE_STREAM, Some(tags), work_types.clone());
         }
         Ok(())
     }
 
     fn bound(&mut self, now: Now) {
-        let Phase::Binding(missing) = &mut self.phase else { return };
+        let Phase::Binding(missing) = &mut self.phase else {
+            return;
+        };
         *missing -= 1;
         if *missing == 0 {
             self.phase = Phase::Running;
@@ -151,7 +177,10 @@ mod tests {
 
     #[test]
     fn epochs_are_made_as_the_spec_has_it() {
-        assert_eq!(epoch(Wall::from_secs(1_700_000_000), 0xff_abcdef, None), 28_521_267_211_259_375);
+        assert_eq!(
+            epoch(Wall::from_secs(1_700_000_000), 0xff_abcdef, None),
+            28_521_267_211_259_375
+        );
     }
 
     #[test]

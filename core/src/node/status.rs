@@ -12,7 +12,10 @@ impl Node {
         let own_types: Vec<_> = self
             .work
             .advertised_types()
-            .map(|name| WorkCommandView { work_type: name.into(), secure: false })
+            .map(|name| WorkCommandView {
+                work_type: name.into(),
+                secure: false,
+            })
             .collect();
         let advertisements = self.router.adverts(now).into_iter().map(|advert| AdvertisementView {
             node_id: advert.node,
@@ -25,7 +28,10 @@ impl Node {
                 Some(own_types.clone()).filter(|types| !types.is_empty())
             } else {
                 advert.work_commands.map(|types| {
-                    let view = |t: crate::wire::classic::WorkCommand| WorkCommandView { work_type: t.work_type, secure: t.secure };
+                    let view = |t: crate::wire::classic::WorkCommand| WorkCommandView {
+                        work_type: t.work_type,
+                        secure: t.secure,
+                    };
                     types.into_iter().map(view).collect()
                 })
             },

@@ -66,7 +66,8 @@ impl Node {
                 // Nobody else tells a stream that was dialled on this very node.
                 let problem = SendError::ServiceUnknown.as_str();
                 let (local, remote) = (header.from_service, header.to_service);
-                self.streams.on_unreachable(now.mono, header.from, remote, local, problem);
+                self.streams
+                    .on_unreachable(now.mono, header.from, remote, local, problem);
             }
         }
     }
@@ -75,7 +76,9 @@ impl Node {
     pub(super) fn transmit_streams(&mut self, now: Now) -> bool {
         let mut progress = false;
         for _ in 0..TRANSMIT_MAX {
-            let Some(outgoing) = self.streams.poll_transmit(now.mono, HEADER_LEN) else { break };
+            let Some(outgoing) = self.streams.poll_transmit(now.mono, HEADER_LEN) else {
+                break;
+            };
             progress = true;
             self.transmit(now, outgoing);
         }
@@ -83,7 +86,12 @@ impl Node {
     }
 
     fn transmit(&mut self, now: Now, outgoing: Outgoing) {
-        let Outgoing { remote, remote_service, local_service, packet } = outgoing;
+        let Outgoing {
+            remote,
+            remote_service,
+            local_service,
+            packet,
+        } = outgoing;
         match self.send_data(now, local_service, remote, remote_service, MAX_HOPS, packet) {
             Ok(Some(link)) if self.links.is_congested(link) => {
                 // Our own streams wait for the link; frames of others cannot.
@@ -97,7 +105,8 @@ impl Node {
                     self.streams.block(remote);
                     self.unrouted.insert(remote);
                 }
-                self.streams.on_unreachable(now.mono, remote, remote_service, local_service, error.as_str());
+                self.streams
+                    .on_unreachable(now.mono, remote, remote_service, local_service, error.as_str());
             }
         }
     }
@@ -113,7 +122,10 @@ impl Node {
         hops: u8,
         mut frame: BytesMut,
     ) -> Result<Option<LinkId>, SendError> {
-        match self.router.send_data(now, from_service, to, to_service, hops, &mut frame)? {
+        match self
+            .router
+            .send_data(now, from_service, to, to_service, hops, &mut frame)?
+        {
             DataVerdict::Forward(link) => {
                 self.push_data(link, frame);
                 return Ok(Some(link));
@@ -130,8 +142,10 @@ impl Node {
             return false;
         }
         let mut any = false;
-        while let Some(&(_, remote)) =
-            self.held_back.range((link, NameHash(0))..=(link, NameHash(u64::MAX))).next()
+        while let Some(&(_, remote)) = self
+            .held_back
+            .range((link, NameHash(0))..=(link, NameHash(u64::MAX)))
+            .next()
         {
             self.held_back.remove(&(link, remote));
             self.streams.unblock(remote);
@@ -162,7 +176,11 @@ impl Node {
                     }
                 }
                 TableEvent::Stream(id, event) => self.stream_event(now, id, event),
-                TableEvent::Forgotten { local_service, is_dialled: true, .. } => {
+                TableEvent::Forgotten {
+                    local_service,
+                    is_dialled: true,
+                    ..
+                } => {
                     self.router.close_service(now, local_service);
                 }
                 TableEvent::Forgotten { .. } => {}
@@ -184,7 +202,8 @@ impl Node {
         self.pipes.insert(pipe, Default::default());
         self.bridge(conn, Conn::Pipe(pipe));
         let from = self.stream_peer(id);
-        self.outputs.push_back(Output::Event(Event::Accepted { service, pipe, from }));
+        self.outputs
+            .push_back(Output::Event(Event::Accepted { service, pipe, from }));
     }
 
     /// Ties two connections together.
@@ -240,7 +259,9 @@ impl Node {
             if room == 0 {
                 break;
             }
-            let Some(mut data) = self.conn_read(now, from) else { break };
+            let Some(mut data) = self.conn_read(now, from) else {
+                break;
+            };
             if data.len() > room {
                 self.conn_unread(from, data.split_off(room));
             }

@@ -37,9 +37,13 @@ pub(super) fn request(request: control::WorkRequest) -> Result<Option<WorkReques
         control::WorkRequest::Cancel { unit, signature } => WorkRequest::Cancel { unit, signature },
         control::WorkRequest::Release { unit, force, signature } => WorkRequest::Release { unit, force, signature },
         control::WorkRequest::Results { unit, start, signature } => WorkRequest::Results { unit, start, signature },
-        control::WorkRequest::Upgrade { version: UPGRADE_VERSION } => return Ok(None),
+        control::WorkRequest::Upgrade {
+            version: UPGRADE_VERSION,
+        } => return Ok(None),
         control::WorkRequest::Upgrade { version } => {
-            return Err(alloc::format!("work session version {version} is not supported, only {UPGRADE_VERSION}"));
+            return Err(alloc::format!(
+                "work session version {version} is not supported, only {UPGRADE_VERSION}"
+            ));
         }
     }))
 }
@@ -48,7 +52,9 @@ fn submit_request(submit: control::SubmitRequest) -> Result<SubmitRequest, Strin
     let ttl = match &submit.ttl {
         None => None,
         // A negative time has already passed.
-        Some(text) => Some(Duration::from_nanos(duration::parse_go_duration(text)?.try_into().unwrap_or(0))),
+        Some(text) => Some(Duration::from_nanos(
+            duration::parse_go_duration(text)?.try_into().unwrap_or(0),
+        )),
     };
     Ok(SubmitRequest {
         node: submit.node,
@@ -65,8 +71,14 @@ fn submit_request(submit: control::SubmitRequest) -> Result<SubmitRequest, Strin
 fn reply(reply: WorkReply) -> Reply {
     match reply {
         WorkReply::SubmitReady { unit } => Reply::SubmitReady { unit: unit.to_string() },
-        WorkReply::Started { unit } => Reply::SubmitDone { unit: unit.to_string(), started: true },
-        WorkReply::Submitted { unit } => Reply::SubmitDone { unit: unit.to_string(), started: false },
+        WorkReply::Started { unit } => Reply::SubmitDone {
+            unit: unit.to_string(),
+            started: true,
+        },
+        WorkReply::Submitted { unit } => Reply::SubmitDone {
+            unit: unit.to_string(),
+            started: false,
+        },
         WorkReply::Status(view) => Reply::UnitStatus(Box::new(status(*view))),
         WorkReply::List(units) => Reply::UnitList(units.into_iter().map(|(id, view)| (id, status(view))).collect()),
         WorkReply::Cancelled { unit, pending } => Reply::Cancelled { unit, pending },
@@ -136,7 +148,13 @@ impl Node {
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
         match self.dial_stream(now, node, "control") {
             Ok(stream) => {
-                self.peers.insert(key.0, Peer { stream, outgoing: VecDeque::new() });
+                self.peers.insert(
+                    key.0,
+                    Peer {
+                        stream,
+                        outgoing: VecDeque::new(),
+                    },
+                );
                 self.owners.insert(Conn::Stream(stream), Owner::Peer(key.0));
             }
             Err(error) => self.work.peer_closed(now, key, &error),
@@ -162,11 +180,15 @@ impl Node {
 
     /// Moves bytes between the workceptor and its stream to another node.
     pub(super) fn pump_peer(&mut self, now: Now, key: u64) {
-        let Some(stream) = self.peers.get(&key).map(|peer| peer.stream) else { return };
+        let Some(stream) = self.peers.get(&key).map(|peer| peer.stream) else {
+            return;
+        };
         let conn = Conn::Stream(stream);
         let mut drained = 0;
         while let Some(peer) = self.peers.get_mut(&key) {
-            let Some(mut data) = peer.outgoing.pop_front() else { break };
+            let Some(mut data) = peer.outgoing.pop_front() else {
+                break;
+            };
             let room = self.streams.await_write_space(stream);
             if data.len() > room {
                 peer.outgoing.push_front(data.split_off(room));

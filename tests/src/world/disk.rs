@@ -47,7 +47,10 @@ impl Disk {
     pub(super) fn scan(&self) -> Vec<StoredUnit> {
         let stored = |(id, dir): (&UnitId, &Directory)| StoredUnit {
             id: id.clone(),
-            record: dir.record.clone().ok_or_else(|| "status: no such file or directory".to_owned()),
+            record: dir
+                .record
+                .clone()
+                .ok_or_else(|| "status: no such file or directory".to_owned()),
             stdin_size: dir.stdin.len() as u64,
             stdout_size: dir.stdout.len() as u64,
         };
@@ -71,7 +74,10 @@ impl Disk {
     pub(super) fn run(&mut self, id: &UnitId, task: UnitTask) -> UnitTaskResult {
         let writes = matches!(
             task,
-            UnitTask::Create { .. } | UnitTask::WriteStdin { .. } | UnitTask::Update { .. } | UnitTask::WriteOutput { .. }
+            UnitTask::Create { .. }
+                | UnitTask::WriteStdin { .. }
+                | UnitTask::Update { .. }
+                | UnitTask::WriteOutput { .. }
         );
         if writes && self.full {
             return UnitTaskResult::Failed(UnitError::Io(format!("write {id}: no space left on device")));
@@ -81,7 +87,13 @@ impl Disk {
                 if self.current.contains_key(id) {
                     return UnitTaskResult::Failed(UnitError::Exists);
                 }
-                self.current.insert(id.clone(), Directory { record: Some(record), ..Directory::default() });
+                self.current.insert(
+                    id.clone(),
+                    Directory {
+                        record: Some(record),
+                        ..Directory::default()
+                    },
+                );
                 self.sync(id);
                 UnitTaskResult::Done
             }
@@ -113,7 +125,10 @@ fn in_directory(dir: &mut Directory, task: UnitTask) -> UnitTaskResult {
         UnitTask::ReadOutput { offset, max } => read_at(&dir.stdout, offset, max),
         UnitTask::HashOutput { len } => {
             let part = &dir.stdout[..(len as usize).min(dir.stdout.len())];
-            UnitTaskResult::Hash { checksum: checksum(part), size: dir.stdout.len() as u64 }
+            UnitTaskResult::Hash {
+                checksum: checksum(part),
+                size: dir.stdout.len() as u64,
+            }
         }
         UnitTask::Update { change, .. } => {
             let Some(record) = &mut dir.record else {

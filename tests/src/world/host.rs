@@ -161,7 +161,10 @@ impl Host {
     }
 
     pub(super) fn record(&self, unit: &UnitId) -> Record {
-        self.disk.unit(unit).and_then(|d| d.record.clone()).expect("a unit with a runner has a record")
+        self.disk
+            .unit(unit)
+            .and_then(|d| d.record.clone())
+            .expect("a unit with a runner has a record")
     }
 
     /// A record change by a runner; `false` if the record refused it.
@@ -203,7 +206,8 @@ impl World {
     fn tell_node(&mut self, index: NodeIndex, input: Input) {
         let now = self.clocks();
         if let Some(node) = &mut self.hosts[index].node {
-            node.handle(now, input).unwrap_or_else(|error| panic!("node {index}: {error}"));
+            node.handle(now, input)
+                .unwrap_or_else(|error| panic!("node {index}: {error}"));
         }
     }
 
@@ -234,14 +238,25 @@ impl World {
                 self.pull(index, link);
                 self.cut(index, link, "closed by peer");
                 if self.hosts[index].links.remove(&link).is_some() {
-                    self.tell_node(index, Input::Link(link, LinkInput::Down { reason: "closed".into() }));
+                    self.tell_node(
+                        index,
+                        Input::Link(
+                            link,
+                            LinkInput::Down {
+                                reason: "closed".into(),
+                            },
+                        ),
+                    );
                 }
             }
             Output::Pipe(id, output) => self.carry_out_pipe(index, id, output),
             Output::Task(task, what) => self.carry_out_task(index, task, what),
             Output::Reply(CommandId(id), reply) => {
                 self.trace.note(self.now, index, "reply", id as usize);
-                assert!(self.hosts[index].replies.insert(id, reply).is_none(), "command {id} was answered twice");
+                assert!(
+                    self.hosts[index].replies.insert(id, reply).is_none(),
+                    "command {id} was answered twice"
+                );
             }
             Output::Event(event) => {
                 if let Event::Accepted { pipe, .. } = &event {
@@ -254,7 +269,9 @@ impl World {
     }
 
     fn carry_out_pipe(&mut self, index: NodeIndex, id: PipeId, output: PipeOutput) {
-        let Some(pipe) = self.hosts[index].pipes.get_mut(&id) else { return };
+        let Some(pipe) = self.hosts[index].pipes.get_mut(&id) else {
+            return;
+        };
         match output {
             PipeOutput::Data(data) => {
                 assert!(!pipe.eof && !pipe.closed, "data after the end of pipe {id:?}");
@@ -294,10 +311,20 @@ impl World {
             Task::ScanUnits => TaskResult::Units(host.disk.scan()),
             Task::Dial { address, .. } => {
                 let at = self.now + self.network.options.delay;
-                self.schedule(at, index, Happening::Connect { node: index, task: id, address });
+                self.schedule(
+                    at,
+                    index,
+                    Happening::Connect {
+                        node: index,
+                        task: id,
+                        address,
+                    },
+                );
                 return;
             }
-            Task::Unit(unit, UnitTask::Spawn { program, args }) => return self.spawn(index, id, &unit, &program, &args),
+            Task::Unit(unit, UnitTask::Spawn { program, args }) => {
+                return self.spawn(index, id, &unit, &program, &args);
+            }
             Task::Unit(unit, UnitTask::Attach { identity }) => return self.attach(index, id, &unit, &identity),
             Task::Unit(unit, UnitTask::Cancel) => return self.cancel_runner(index, id, &unit),
             Task::Unit(unit, task) => {
@@ -309,12 +336,28 @@ impl World {
                 let at = if synced { self.now + disk_time } else { soon };
                 let at = at.max(host.disk_free_at(&unit));
                 host.disk_busy.insert(unit, at);
-                self.schedule(at, index, Happening::Task { node: index, task: id, result });
+                self.schedule(
+                    at,
+                    index,
+                    Happening::Task {
+                        node: index,
+                        task: id,
+                        result,
+                    },
+                );
                 return;
             }
             other => panic!("a task the simulator does not know: {other:?}"),
         };
-        self.schedule(soon, index, Happening::Task { node: index, task: id, result });
+        self.schedule(
+            soon,
+            index,
+            Happening::Task {
+                node: index,
+                task: id,
+                result,
+            },
+        );
     }
 
     pub(super) fn connect(&mut self, from: NodeIndex, task: TaskId, address: &str) {
@@ -325,8 +368,26 @@ impl World {
         self.hosts[from].links.insert(link, ());
         self.hosts[to].links.insert(peer_link, ());
         self.trace.note(self.now, from, "connected", to);
-        self.input(from, Input::Done(task, TaskResult::Dialed { link, remote: address.to_owned() }));
-        self.input(to, Input::Link(peer_link, LinkInput::Up { backend, remote: format!("host-{from}") }));
+        self.input(
+            from,
+            Input::Done(
+                task,
+                TaskResult::Dialed {
+                    link,
+                    remote: address.to_owned(),
+                },
+            ),
+        );
+        self.input(
+            to,
+            Input::Link(
+                peer_link,
+                LinkInput::Up {
+                    backend,
+                    remote: format!("host-{from}"),
+                },
+            ),
+        );
     }
 
     /// Takes frames from a node as fast as the wire allows.
@@ -336,7 +397,9 @@ impl World {
         let options = self.network.options;
         let (now, clocks) = (self.now, self.clocks());
         loop {
-            let Some(end) = self.network.end(index, link) else { return };
+            let Some(end) = self.network.end(index, link) else {
+                return;
+            };
             if end.busy_until > now {
                 if !std::mem::replace(&mut end.pull_scheduled, true) {
                     let at = end.busy_until;
@@ -346,7 +409,9 @@ impl World {
             }
             let (peer, peer_link) = (end.peer, end.peer_link);
             let mut frames: Vec<BytesMut> = Vec::new();
-            let Some(node) = &mut self.hosts[index].node else { return };
+            let Some(node) = &mut self.hosts[index].node else {
+                return;
+            };
             node.pull_frames(clocks, link, BATCH, &mut frames);
             if frames.is_empty() {
                 return;
@@ -354,7 +419,9 @@ impl World {
             for frame in frames {
                 let lost = frame[0] == 0 && self.rng.below(1000) < options.loss_per_mille;
                 let jitter = Duration::from_nanos(self.rng.below(options.jitter.as_nanos() as u64 + 1));
-                let Some(end) = self.network.end(index, link) else { return };
+                let Some(end) = self.network.end(index, link) else {
+                    return;
+                };
                 if let Some(rate) = options.rate {
                     let time = Duration::from_nanos(frame.len() as u64 * 1_000_000_000 / rate);
                     end.busy_until = end.busy_until.max(now) + time;
@@ -362,7 +429,15 @@ impl World {
                 let at = (end.busy_until.max(now) + options.delay + jitter).max(end.last_arrival);
                 end.last_arrival = at;
                 if !lost {
-                    self.schedule(at, peer, Happening::Frame { to: peer, link: peer_link, frame });
+                    self.schedule(
+                        at,
+                        peer,
+                        Happening::Frame {
+                            to: peer,
+                            link: peer_link,
+                            frame,
+                        },
+                    );
                 }
             }
         }

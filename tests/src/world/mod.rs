@@ -10,7 +10,7 @@ mod runner;
 mod trace;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, BTreeMap};
+use std::collections::{BTreeMap, BinaryHeap};
 
 use bytes::BytesMut;
 use receptor_core::config::Config;
@@ -32,14 +32,39 @@ pub type NodeIndex = usize;
 /// Something that will happen.
 #[derive(Debug)]
 enum Happening {
-    Frame { to: NodeIndex, link: LinkId, frame: BytesMut },
-    LinkDown { to: NodeIndex, link: LinkId, reason: &'static str },
+    Frame {
+        to: NodeIndex,
+        link: LinkId,
+        frame: BytesMut,
+    },
+    LinkDown {
+        to: NodeIndex,
+        link: LinkId,
+        reason: &'static str,
+    },
     /// The wire is free again.
-    Pull { node: NodeIndex, link: LinkId },
-    Connect { node: NodeIndex, task: TaskId, address: String },
-    Task { node: NodeIndex, task: TaskId, result: TaskResult },
-    Runner { node: NodeIndex, unit: UnitId, event: RunnerEvent },
-    Timeout { node: NodeIndex },
+    Pull {
+        node: NodeIndex,
+        link: LinkId,
+    },
+    Connect {
+        node: NodeIndex,
+        task: TaskId,
+        address: String,
+    },
+    Task {
+        node: NodeIndex,
+        task: TaskId,
+        result: TaskResult,
+    },
+    Runner {
+        node: NodeIndex,
+        unit: UnitId,
+        event: RunnerEvent,
+    },
+    Timeout {
+        node: NodeIndex,
+    },
 }
 
 #[derive(Debug)]
@@ -107,7 +132,10 @@ impl World {
     }
 
     fn clocks(&self) -> Now {
-        Now { mono: self.now, wall: WALL_START + self.elapsed() }
+        Now {
+            mono: self.now,
+            wall: WALL_START + self.elapsed(),
+        }
     }
 
     /// Starts a node with an empty disk.
@@ -195,7 +223,10 @@ impl World {
     /// Opens a connection to the control socket.
     pub fn open_control(&mut self, index: NodeIndex) -> PipeId {
         let pipe = self.hosts[index].open_pipe();
-        self.input(index, Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl));
+        self.input(
+            index,
+            Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl),
+        );
         pipe
     }
 
@@ -227,7 +258,9 @@ impl World {
         let pipe = self.open_control(index);
         self.write(index, pipe, format!("{line}\n").as_bytes());
         self.finish(index, pipe);
-        let done = self.run_until(Duration::from_secs(60), |world| world.host(index).pipe(pipe).is_none_or(|p| p.ended()));
+        let done = self.run_until(Duration::from_secs(60), |world| {
+            world.host(index).pipe(pipe).is_none_or(|p| p.ended())
+        });
         let text = self.text(index, pipe);
         assert!(done, "control command {line:?} did not end; so far: {text:?}");
         text.split_once('\n').map_or(String::new(), |(_, rest)| rest.to_owned())
@@ -235,14 +268,24 @@ impl World {
 
     /// Everything received on a pipe so far, as text.
     pub fn text(&self, index: NodeIndex, pipe: PipeId) -> String {
-        self.hosts[index].pipe(pipe).map_or(String::new(), |p| String::from_utf8_lossy(&p.inbox).into_owned())
+        self.hosts[index]
+            .pipe(pipe)
+            .map_or(String::new(), |p| String::from_utf8_lossy(&p.inbox).into_owned())
     }
 
     /// Cuts a link for both ends.
     fn cut(&mut self, index: NodeIndex, link: LinkId, reason: &'static str) {
         if let Some((peer, peer_link)) = self.network.remove(index, link) {
             let at = self.now + Duration::from_micros(50);
-            self.schedule(at, peer, Happening::LinkDown { to: peer, link: peer_link, reason });
+            self.schedule(
+                at,
+                peer,
+                Happening::LinkDown {
+                    to: peer,
+                    link: peer_link,
+                    reason,
+                },
+            );
         }
     }
 
@@ -250,15 +293,36 @@ impl World {
     pub fn cut_between(&mut self, a: NodeIndex, b: NodeIndex) {
         for (node, link, peer, peer_link) in self.network.between(a, b) {
             self.network.remove(node, link);
-            self.schedule(self.now, node, Happening::LinkDown { to: node, link, reason: "connection reset" });
-            self.schedule(self.now, peer, Happening::LinkDown { to: peer, link: peer_link, reason: "connection reset" });
+            self.schedule(
+                self.now,
+                node,
+                Happening::LinkDown {
+                    to: node,
+                    link,
+                    reason: "connection reset",
+                },
+            );
+            self.schedule(
+                self.now,
+                peer,
+                Happening::LinkDown {
+                    to: peer,
+                    link: peer_link,
+                    reason: "connection reset",
+                },
+            );
         }
     }
 
     fn schedule(&mut self, at: Instant, node: NodeIndex, what: Happening) {
         self.order += 1;
         let life = self.hosts[node].life;
-        self.queue.push(Reverse(Scheduled { at, order: self.order, life, what }));
+        self.queue.push(Reverse(Scheduled {
+            at,
+            order: self.order,
+            life,
+            what,
+        }));
     }
 
     /// Runs for some virtual time.
@@ -283,11 +347,15 @@ impl World {
 
     /// Lets the next thing happen, unless it lies after `end`.
     fn step(&mut self, end: Instant) -> bool {
-        let Some(Reverse(next)) = self.queue.peek() else { return false };
+        let Some(Reverse(next)) = self.queue.peek() else {
+            return false;
+        };
         if next.at > end {
             return false;
         }
-        let Some(Reverse(Scheduled { at, life, what, .. })) = self.queue.pop() else { return false };
+        let Some(Reverse(Scheduled { at, life, what, .. })) = self.queue.pop() else {
+            return false;
+        };
         assert!(at >= self.now, "time goes forward");
         self.now = at;
         self.happen(life, what);
@@ -312,7 +380,10 @@ impl World {
                 self.trace.note(self.now, to, reason, 0);
                 self.hosts[to].links.remove(&link);
                 let reason = reason.to_owned();
-                self.input(to, Input::Link(link, receptor_core::node::io::LinkInput::Down { reason }));
+                self.input(
+                    to,
+                    Input::Link(link, receptor_core::node::io::LinkInput::Down { reason }),
+                );
             }
             Happening::Pull { node, link } if alive(self, node) => {
                 self.network.wire_free(node, link);
@@ -336,7 +407,8 @@ impl World {
     fn input(&mut self, index: NodeIndex, input: Input) {
         let now = self.clocks();
         if let Some(node) = &mut self.hosts[index].node {
-            node.handle(now, input).unwrap_or_else(|error| panic!("node {index}: {error}"));
+            node.handle(now, input)
+                .unwrap_or_else(|error| panic!("node {index}: {error}"));
             self.settle(index);
         }
     }
@@ -345,6 +417,8 @@ impl World {
     pub fn routes(&mut self, index: NodeIndex) -> BTreeMap<String, String> {
         let status = self.status(index);
         let table = status["RoutingTable"].as_object().expect("an object").iter();
-        table.map(|(node, hop)| (node.clone(), hop.as_str().unwrap_or_default().to_owned())).collect()
+        table
+            .map(|(node, hop)| (node.clone(), hop.as_str().unwrap_or_default().to_owned()))
+            .collect()
     }
 }

@@ -22,7 +22,12 @@ pub struct LinkOptions {
 
 impl Default for LinkOptions {
     fn default() -> Self {
-        Self { delay: Duration::from_micros(100), jitter: Duration::ZERO, loss_per_mille: 0, rate: None }
+        Self {
+            delay: Duration::from_micros(100),
+            jitter: Duration::ZERO,
+            loss_per_mille: 0,
+            rate: None,
+        }
     }
 }
 
@@ -66,7 +71,9 @@ impl Network {
     }
 
     pub(super) fn is_partitioned_link(&self, node: NodeIndex, link: LinkId) -> bool {
-        self.ends.get(&(node, link)).is_some_and(|end| self.is_partitioned(node, end.peer))
+        self.ends
+            .get(&(node, link))
+            .is_some_and(|end| self.is_partitioned(node, end.peer))
     }
 
     pub(super) fn bind(&mut self, address: &str, node: NodeIndex, backend: BackendId) -> bool {
@@ -94,7 +101,13 @@ impl Network {
         }
         let (here, there) = (LinkId(self.next_link), LinkId(self.next_link + 1));
         self.next_link += 2;
-        let end = |peer, peer_link| End { peer, peer_link, last_arrival: now, busy_until: now, pull_scheduled: false };
+        let end = |peer, peer_link| End {
+            peer,
+            peer_link,
+            last_arrival: now,
+            busy_until: now,
+            pull_scheduled: false,
+        };
         self.ends.insert((from, here), end(to, there));
         self.ends.insert((to, there), end(from, here));
         Some((here, to, there, backend))

@@ -16,7 +16,12 @@ pub struct Trace {
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { hasher: HighwayHasher::new(Key([0; 4])), lines: 0, frames: 0, last: Default::default() }
+        Self {
+            hasher: HighwayHasher::new(Key([0; 4])),
+            lines: 0,
+            frames: 0,
+            last: Default::default(),
+        }
     }
 }
 

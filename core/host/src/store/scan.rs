@@ -36,6 +36,13 @@ pub(super) fn scan(dir: &Path) -> Result<Scan, String> {
         if name.starts_with('.') && !path.is_dir() {
             continue;
         }
+        if UnitId::parse(&name).is_some() && path.is_dir() && UnitDir::new(path.clone()).is_unborn() {
+            // Nobody was told of it.
+            if let Err(error) = remove_all(&path) {
+                scan.problems.push(path_text("remove", &path, &error));
+            }
+            continue;
+        }
         match unit(&path, &name) {
             Ok(unit) => scan.units.push(unit),
             Err(why) => scan

@@ -187,8 +187,10 @@ fn a_scan_finds_units_and_names_what_is_none() {
     for (unit, status) in [("a", ""), ("c", "{\"State\":")] {
         created(&store, unit);
         fs::write(store.dir().join(unit).join("status"), status).unwrap();
+        fs::write(store.dir().join(unit).join("status.lock"), "").unwrap();
     }
     fs::create_dir(store.dir().join("d")).unwrap();
+    fs::write(store.dir().join("d/stdout"), "of somebody").unwrap();
     fs::create_dir(store.dir().join("not.an-id")).unwrap();
     fs::write(store.dir().join("file"), "").unwrap();
     store.store_epoch(7).unwrap();
@@ -201,6 +203,17 @@ fn a_scan_finds_units_and_names_what_is_none() {
     assert!(scan.units[2].record.is_err());
     assert_eq!(scan.problems.len(), 3, "{:?}", scan.problems);
     assert_eq!(store.load_epoch(), Ok(Some(7)));
+}
+
+#[test]
+fn what_a_crash_leaves_of_a_unit_being_made_is_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    created(&store, "u");
+    fs::write(store.dir().join("u/status"), "").unwrap();
+    let scan = store.scan().unwrap();
+    assert!(scan.units.is_empty() && scan.problems.is_empty(), "{scan:?}");
+    assert!(!store.dir().join("u").exists());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! One unit's directory and its record. Node and runner both change the record, each under `status.lock`.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -61,17 +61,39 @@ impl UnitDir {
                 io::ErrorKind::AlreadyExists => UnitError::Exists,
                 _ => UnitError::Io(path_text("mkdir", &self.path, &error)),
             })?;
-        // There is always a `stdin`, empty if nothing is sent: the command gets it as its input (`work.md` §7).
-        let stdin = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.stdin());
-        let made = stdin.map_err(|error| path_text("create", &self.stdin(), &error)).and_then(|_| {
-            atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), true)
-                .map_err(|error| path_text("write", &self.path.join(STATUS), &error))
-        });
-        made.map_err(|error| {
+        self.fill(record).map_err(|error| {
             // Best effort; the error that counts is the first.
             let _ = fs::remove_dir_all(&self.path);
             UnitError::Io(error)
         })
+    }
+
+    /// The files of a new unit. The record comes last and is synced as it stands, without a temporary name: before this
+    /// returns nobody was told of the unit, and [`UnitDir::is_unborn`] knows what a crash leaves.
+    fn fill(&self, record: &Record) -> Result<(), String> {
+        let failed = |name: &str, error: &io::Error| path_text("write", &self.path.join(name), error);
+        // There is always a `stdin`, empty if nothing is sent: the command gets it as its input (`work.md` §7).
+        let create = |name: &str| {
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(self.path.join(name))
+        };
+        create("stdin").map_err(|error| failed("stdin", &error))?;
+        let synced = create(STATUS).and_then(|mut file| {
+            file.write_all(&record.to_json())?;
+            file.sync_all()?;
+            atomic::sync_dir(&self.path)
+        });
+        synced.map_err(|error| failed(STATUS, &error))
+    }
+
+    /// Whether this is what a crash left of a unit that was just being made: no record, no payload, and no lock, which
+    /// every classic unit has from its first moment.
+    pub(super) fn is_unborn(&self) -> bool {
+        let size = |name: &str| fs::metadata(self.path.join(name)).map_or(0, |file| file.len());
+        size(STATUS) == 0 && size("stdin") == 0 && !self.path.join(LOCK).exists() && !self.stdout().exists()
     }
 
     /// Whether there is a record, readable or not.
@@ -110,13 +132,34 @@ impl UnitDir {
         if record.apply(change).is_err() {
             return Err(UnitError::Refused(record));
         }
-        if sync {
-            self.sync_content("stdin")?;
-            self.sync_content("stdout")?;
-        }
-        atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), sync)
-            .map_err(|error| self.failed("write", STATUS, &error))?;
-        Ok(record)
+        let written = if sync {
+            self.replace_synced(&record.to_json())
+        } else {
+            atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), false)
+                .map_err(|error| self.failed("write", STATUS, &error))
+        };
+        written.map(|()| record)
+    }
+
+    /// Syncs what there is of `stdin` and `stdout` beside the new record, not one after the other: a file system with a
+    /// journal makes one transaction of them.
+    fn replace_synced(&self, record: &[u8]) -> Result<(), UnitError> {
+        std::thread::scope(|scope| {
+            let content = ["stdin", "stdout"].map(|name| {
+                let holds_bytes = fs::metadata(self.path.join(name)).is_ok_and(|file| file.len() > 0);
+                holds_bytes.then(|| scope.spawn(move || self.sync_content(name)))
+            });
+            let prepared = atomic::prepare(&self.path, TEMPORARY, record);
+            for thread in content.into_iter().flatten() {
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(UnitError::Io("fsync: the thread died".into())))?;
+            }
+            // The record is only in place once what it tells of is durable.
+            prepared
+                .and_then(|()| atomic::commit(&self.path, TEMPORARY, STATUS))
+                .map_err(|error| self.failed("write", STATUS, &error))
+        })
     }
 
     fn read_locked(&self) -> Result<Record, UnitError> {

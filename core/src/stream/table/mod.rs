@@ -394,7 +394,10 @@ impl Table {
 
     /// [`Stream::await_write_space`]; 0 if there is no such stream.
     pub fn await_write_space(&mut self, id: StreamId) -> usize {
-        let space = self.streams.get_mut(&id).map_or(0, |entry| entry.stream.await_write_space());
+        let space = self
+            .streams
+            .get_mut(&id)
+            .map_or(0, |entry| entry.stream.await_write_space());
         usize::try_from(space).unwrap_or(usize::MAX)
     }
 

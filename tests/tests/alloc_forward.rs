@@ -1,0 +1,103 @@
+//! A forwarded data frame costs no allocation: header looked at, one byte patched, slice queued, slice pulled.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+
+use bytes::{BufMut, BytesMut};
+use receptor_core::id::LinkId;
+use receptor_core::link::framing;
+use receptor_tests::relay::{Relay, data};
+
+/// Counts what each thread asks of the system's allocator.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    // Fails in a thread that ends, which is not ours.
+    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
+}
+
+// SAFETY: every call goes to the system's allocator as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promised.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: as the caller promised.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        // SAFETY: as the caller promised.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations of this thread while `work` runs.
+fn allocations(work: impl FnOnce()) -> u64 {
+    let before = ALLOCATIONS.get();
+    work();
+    ALLOCATIONS.get() - before
+}
+
+/// Frames cut from one buffer, as an adapter reads them.
+fn frames(count: usize, payload: usize) -> Vec<BytesMut> {
+    let frame = data("left", "right", payload);
+    let prefix = framing::prefix(frame.len()).expect("a legal length");
+    let mut buffer = BytesMut::with_capacity(count * (prefix.len() + frame.len()));
+    for _ in 0..count {
+        buffer.put_slice(&prefix);
+        buffer.put_slice(&frame);
+    }
+    std::iter::from_fn(|| framing::next_frame(&mut buffer)).collect()
+}
+
+#[test]
+fn forwarding_allocates_nothing() {
+    const BATCH: usize = 64;
+    const BATCHES: usize = 20;
+    let (from, to) = (LinkId(0), LinkId(1));
+    let mut relay = Relay::new(&["left", "right"]);
+    let mut pulled = Vec::with_capacity(BATCH);
+    let mut forward = |batch: Vec<BytesMut>| {
+        let count = batch.len();
+        for frame in batch {
+            relay.frame(from, frame);
+        }
+        // The one output of a batch is the signal that frames wait.
+        while let Some(output) = relay.node.poll_output() {
+            black_box(output);
+        }
+        black_box(relay.node.next_deadline());
+        relay.pull(to, &mut pulled);
+        assert_eq!(pulled.len(), count, "frames were not forwarded");
+        pulled.clear();
+    };
+
+    assert!(
+        allocations(|| drop(black_box(vec![0; 8]))) > 0,
+        "the allocator does not count"
+    );
+    for payload in [0, 64, 1400, 16 << 10] {
+        forward(frames(BATCH, payload));
+        let batches: Vec<_> = (0..BATCHES).map(|_| frames(BATCH, payload)).collect();
+        let count = allocations(|| batches.into_iter().for_each(&mut forward));
+        assert_eq!(
+            count,
+            0,
+            "allocations for {} frames of {payload} bytes",
+            BATCH * BATCHES
+        );
+    }
+}
