@@ -143,64 +143,6 @@ fn no_space(text: &str) -> bool {
 }
 
 #[test]
-fn a_disk_that_is_full_for_input_and_output() {
-    let scratch = Scratch::new();
-    let Some(builder) = with_small_disk(&scratch, "full", 4_096) else {
-        return;
-    };
-    let mut node = builder.local_only().start();
-    let kept = node.submit("full", "cat", b"kept").unit;
-    let status = node
-        .control()
-        .wait_for_unit(&kept, UNIT_LIMIT, |status| status["State"] == 2);
-    assert_eq!(status["StdoutSize"], 4, "{status}");
-
-    // Input.
-    let refused = node
-        .control()
-        .submit("work submit full cat", &vec![b'x'; 16 << 20])
-        .expect_err("a full disk");
-    assert!(no_space(&refused), "{refused}");
-    node.assert_alive();
-    let list = node.control().json("work list").expect("a list");
-    for (unit, status) in list
-        .as_object()
-        .expect("an object")
-        .iter()
-        .filter(|(unit, _)| **unit != kept)
-    {
-        assert_eq!(status["State"], 3, "{list}");
-        assert!(no_space(status["Detail"].as_str().expect("text")), "{list}");
-        node.control()
-            .json(&format!("work release {unit}"))
-            .expect("it can be released");
-    }
-
-    // Output.
-    let unit = node.submit("full", "shell 'head -c 16000000 /dev/zero'", b"").unit;
-    let status = node
-        .control()
-        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["State"].as_u64() > Some(1));
-    assert_eq!(status["StateName"], "Failed", "{status}");
-    node.assert_alive();
-    node.control()
-        .json(&format!("work release {unit}"))
-        .expect("it can be released");
-
-    // There is space again.
-    let unit = node.submit("full", "cat", &vec![b'y'; 1 << 20]).unit;
-    assert_eq!(
-        node.control().results(&unit, 0).expect("results of a known unit").len(),
-        1 << 20
-    );
-    assert_eq!(
-        node.control().results(&kept, 0).expect("results of a known unit"),
-        b"kept"
-    );
-    node.assert_alive();
-}
-
-#[test]
 fn a_disk_that_is_full_at_the_submitter() {
     let scratch = Scratch::new();
     let Some(builder) = with_small_disk(&scratch, "full", 4_096) else {
