@@ -384,11 +384,16 @@ impl Node {
     }
 
     /// A connection of a session is gone in both directions: the client's, or the stream it was bridged to.
-    pub(super) fn session_conn_lost(&mut self, now: Now, key: u64, conn: Conn) {
+    pub(super) fn session_conn_lost(&mut self, now: Now, key: u64, conn: Conn, reason: &str) {
         let Some(client) = self.sessions.remove(&key) else {
             return;
         };
         if client.conn == conn {
+            if let Stage::Stdin { .. } = client.stage
+                && !client.raw_ended
+            {
+                return self.work.stdin_broken(now, ClientKey(key), reason);
+            }
             return self.forget_session(now, key, client);
         }
         self.sessions.insert(key, client);

@@ -224,7 +224,7 @@ impl Node {
                 self.pipes.remove(&pipe);
                 self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
             }
-            Owner::Session(key) => self.session_conn_lost(now, key, conn),
+            Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
