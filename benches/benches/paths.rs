@@ -78,13 +78,13 @@ fn parsed(node: &str, sequence: u64, connections: &[(&str, f64)]) -> RoutingUpda
 fn paths(criterion: &mut Criterion) {
     let graph = random_graph(1_000, 4_000);
     let mut rig = Rig::new(&graph);
-    let mut node = 0;
+    let mut turn = 0;
     criterion.bench_function("paths/1000 nodes, 4000 links", |bencher| {
         bencher.iter_custom(|rounds| {
             let one = |_| {
-                // A changed cost is what makes the router compute anew.
-                node = (node + 1) % graph.len();
-                rig.tell(&graph, node, (rig.sequence % 2) as f64 + 1.0);
+                // A changed cost is what makes the router compute anew: one node's at a time, one way or the other.
+                turn += 1;
+                rig.tell(&graph, turn % graph.len(), (turn / graph.len() % 2) as f64 + 1.0);
                 rig.compute()
             };
             (0..rounds).map(one).sum()

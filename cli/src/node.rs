@@ -33,7 +33,7 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
     });
     match end {
         Ok(End::Duplicate) => {
-            tracing::error!("an older node of the same ID is in the mesh: this one ends");
+            tracing::error!("duplicate node ID: an older node uses it in this mesh, so this one ends");
             ExitCode::SUCCESS
         }
         Ok(end) => fail(&end.to_string()),

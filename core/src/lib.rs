@@ -18,3 +18,6 @@ pub mod stream;
 pub mod time;
 pub mod wire;
 pub mod workceptor;
+
+pub use node::{Netceptor, Node};
+pub use workceptor::Workceptor;

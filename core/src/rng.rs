@@ -19,9 +19,14 @@ impl Rng {
 
     /// An independent generator for one component.
     pub fn fork(&mut self) -> Self {
+        Self::from_seed(self.fork_seed())
+    }
+
+    /// The seed of an independent generator.
+    pub fn fork_seed(&mut self) -> [u8; 32] {
         let mut seed = [0; 32];
         self.0.fill_bytes(&mut seed);
-        Self::from_seed(seed)
+        seed
     }
 
     /// Uniform over all values.

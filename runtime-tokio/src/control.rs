@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::{BufMut as _, BytesMut};
+use receptor_host::adapter::{Incoming, LocalEnd};
 use receptor_host::error_text::os_text;
 use receptor_host::socket_file::{self, SocketLock};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -14,7 +15,6 @@ use tokio::net::unix::{ReadHalf, WriteHalf};
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::arrivals::{Arrival, Arrivals};
-use crate::pipe::{Incoming, LocalEnd};
 
 /// Most bytes read at one time.
 const READ_MOST: usize = 64 << 10;
@@ -110,8 +110,7 @@ async fn to_node(reader: &mut ReadHalf<'_>, local: &LocalEnd, ended: &Ended) {
     ended.client.store(true, Ordering::Relaxed);
     while !ended.node.load(Ordering::Relaxed) {
         tokio::time::sleep(HANG_UP_CHECK).await;
-        let gone = reader.as_ref().ready(tokio::io::Interest::WRITABLE).await;
-        if gone.is_ok_and(|ready| ready.is_write_closed()) && !ended.node.load(Ordering::Relaxed) {
+        if socket_file::is_hung_up(reader.as_ref()) && !ended.node.load(Ordering::Relaxed) {
             return;
         }
     }
@@ -152,10 +151,9 @@ mod tests {
 
     use bytes::Bytes;
     use receptor_core::id::PipeId;
+    use receptor_host::adapter::{DriverEnd, LocalNews, ReadySet, pipe};
 
     use super::*;
-    use crate::pipe::{DriverEnd, LocalNews, pipe};
-    use crate::ready::ReadySet;
 
     fn session() -> (UnixStream, DriverEnd, Arc<ReadySet>, tokio::task::JoinHandle<()>) {
         let (near, far) = UnixStream::pair().unwrap();

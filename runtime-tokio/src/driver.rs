@@ -22,6 +22,8 @@ use receptor_core::node::Node;
 use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, PipeOutput};
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
+use receptor_host::adapter::{self, DriverEnd, End, LocalEnd, LocalNews, MeshEvent, ReadySet, Source, UnitWorker};
+use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -30,11 +32,8 @@ use self::app::App;
 use self::timer::Timer;
 use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
-use crate::handle::{End, MeshEvent, Request};
+use crate::handle::Request;
 use crate::links::{Connection, Link, PULL_BYTES, ReadOutcome};
-use crate::pipe::{self, DriverEnd, LocalEnd, LocalNews};
-use crate::ready::{ReadySet, Source};
-use crate::runner::UnitWorker;
 use crate::units::Units;
 
 /// Requests, arrivals and raised flags handled in one pass, each.
@@ -331,7 +330,7 @@ impl<M: Machine> Driver<M> {
         loop {
             match link.write() {
                 Poll::Pending => return Ok(()),
-                Poll::Ready(Err(error)) => return Err(receptor_host::error_text::os_text(&error)),
+                Poll::Ready(Err(error)) => return Err(os_text(&error)),
                 Poll::Ready(Ok(())) => {}
             }
             if !link.frames_wait {
@@ -367,7 +366,7 @@ impl<M: Machine> Driver<M> {
     }
 
     fn add_pipe(&mut self, id: PipeId) -> LocalEnd {
-        let (driver_end, local_end) = pipe::pipe(id, &self.ready);
+        let (driver_end, local_end) = adapter::pipe(id, &self.ready);
         self.pipes.insert(id, driver_end);
         local_end
     }

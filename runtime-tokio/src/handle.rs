@@ -1,15 +1,14 @@
 //! What an application does with its node.
 
 use std::fmt;
-use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use receptor_core::config::Config;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
-use receptor_core::node::io::{Command, Level, Reply};
+use receptor_core::node::io::{Command, Reply};
+use receptor_host::adapter::{DropFlag, End, LocalEnd, MeshError, MeshEvent, Options, Pong, StartError};
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -17,8 +16,7 @@ use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use crate::driver::{self, Machine, Parts};
 use crate::links::Connection;
-use crate::pipe::LocalEnd;
-use crate::socket::{DropFlag, PacketSocket, SocketParts};
+use crate::socket::{PacketSocket, SocketParts};
 use crate::stream::MeshStream;
 
 /// Requests that may wait for the driver; who asks more waits.
@@ -26,90 +24,6 @@ const REQUESTS: usize = 64;
 
 /// Events kept for one slow [`Events`].
 const EVENTS: usize = 1024;
-
-/// What a node needs besides its configuration.
-#[derive(Clone, Debug, Default)]
-#[non_exhaustive]
-pub struct Options {
-    /// Where units of work and the epoch are kept. Without it the node runs no work and forgets its epoch.
-    pub data_dir: Option<PathBuf>,
-    /// The program that runs a unit; it must call `receptor_host::runner::main`. Without it no unit can be started.
-    pub runner: Option<RunnerProgram>,
-    /// Seed of the node's random numbers; from the operating system if not given.
-    pub seed: Option<[u8; 32]>,
-}
-
-/// Why a node did not start.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The configuration contradicts itself.
-    #[error("{0}")]
-    Config(String),
-    /// The data directory cannot be used.
-    #[error("{0}")]
-    DataDir(String),
-    /// The operating system has no random numbers.
-    #[error("{0}")]
-    Seed(String),
-    /// A listener or a control socket could not be opened.
-    #[error("{0}")]
-    Start(String),
-    /// The node ended before it had started.
-    #[error("the node ended before it had started")]
-    Ended,
-}
-
-/// Why a node has ended.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum End {
-    /// [`Mesh::shutdown`] was called, or the last handle was dropped.
-    #[error("the node was shut down")]
-    Shutdown,
-    /// Another node runs under the same ID.
-    #[error("another node runs under the same ID")]
-    Duplicate,
-    /// It could not start.
-    #[error("{0}")]
-    StartFailed(String),
-    /// The driver died: a bug.
-    #[error("the node died")]
-    Died,
-}
-
-/// Why the node did not do something.
-#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum MeshError {
-    /// It was refused or has failed.
-    #[error("{0}")]
-    Refused(String),
-    /// The node has ended.
-    #[error("the node has ended")]
-    Closed,
-}
-
-/// The answer to a ping.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Pong {
-    /// Who answered.
-    pub from: NodeId,
-    /// Round-trip time.
-    pub time: Duration,
-}
-
-/// Something that happened to the node.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub enum MeshEvent {
-    /// The set of reachable nodes or a next hop changed.
-    RoutesChanged,
-    /// A line for the log, which also went to `tracing`.
-    Log(Level, Arc<str>),
-    /// So many events were lost, because they were not taken in time.
-    Lost(u64),
-}
 
 /// A running node. Clones are handles of the same node; it is shut down when the last handle, listener, socket and stream
 /// is dropped.

@@ -9,16 +9,17 @@ mod control;
 mod driver;
 mod handle;
 mod links;
-mod pipe;
-mod ready;
 mod runner;
 mod socket;
 mod stream;
 mod units;
 
-pub use handle::{End, Events, Listener, Mesh, MeshError, MeshEvent, Options, Pong, StartError};
+pub use handle::{Events, Listener, Mesh};
 pub use receptor_core::config::{self, Config};
 pub use receptor_core::netceptor::TraceHop;
+pub use receptor_host::adapter::{
+    Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, StartError, Unreachable,
+};
 pub use receptor_host::runner::RunnerProgram;
-pub use socket::{Datagram, PacketSocket, ReceiveError, Unreachable};
+pub use socket::PacketSocket;
 pub use stream::MeshStream;

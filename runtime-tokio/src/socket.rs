@@ -4,54 +4,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use receptor_core::id::{NodeId, PortId, ServiceName};
+use receptor_core::id::{PortId, ServiceName};
 use receptor_core::node::io::Command;
+use receptor_host::adapter::{Datagram, DropFlag, MeshError, ReceiveError, Unreachable};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::handle::{Mesh, MeshError};
-use crate::ready::Flag;
+use crate::handle::Mesh;
 
 /// Datagrams that may wait in a socket; what comes then is lost, as datagrams may be.
 pub(crate) const SOCKET_QUEUE: usize = 256;
 
 /// Hops a datagram may take unless told otherwise.
 const HOPS: u8 = 30;
-
-/// What was received.
-#[derive(Clone, PartialEq, Debug)]
-pub struct Datagram {
-    /// Sending node.
-    pub from: NodeId,
-    /// Sending service.
-    pub from_service: ServiceName,
-    /// Payload.
-    pub data: Bytes,
-}
-
-/// A datagram sent from here was not delivered.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-#[error("{to}:{to_service}: {problem} (said {from})")]
-pub struct Unreachable {
-    /// Who says so.
-    pub from: NodeId,
-    /// Whom it was meant for.
-    pub to: NodeId,
-    /// The service it was meant for.
-    pub to_service: ServiceName,
-    /// Why.
-    pub problem: String,
-}
-
-/// Why nothing was received.
-#[derive(Clone, PartialEq, Debug, thiserror::Error)]
-pub enum ReceiveError {
-    /// Word about an earlier datagram sent from this socket. The socket goes on.
-    #[error(transparent)]
-    Unreachable(#[from] Unreachable),
-    /// The node has ended.
-    #[error("the node has ended")]
-    Closed,
-}
 
 /// The driver's side of a socket.
 #[derive(Debug)]
@@ -75,16 +39,6 @@ pub(crate) struct SocketParts {
     queue: mpsc::Receiver<Result<Datagram, Unreachable>>,
     lost: Arc<AtomicU64>,
     _dropped: DropFlag,
-}
-
-/// Tells the driver when its owner is dropped.
-#[derive(Debug)]
-pub(crate) struct DropFlag(pub(crate) Arc<Flag>);
-
-impl Drop for DropFlag {
-    fn drop(&mut self) {
-        self.0.raise();
-    }
 }
 
 /// Both sides of a socket.

@@ -5,10 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use receptor_core::id::NodeId;
+use receptor_host::adapter::{Incoming, LocalEnd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handle::KeepRunning;
-use crate::pipe::{Incoming, LocalEnd};
 
 /// A reliable, ordered stream of bytes to a service of some node.
 ///

@@ -1,38 +1,23 @@
 //! Tasks about units of work, carried out on tokio's blocking threads.
-//!
-//! Tasks that change one unit run one after another in their order; units run side by side, and so do the reads. Both
-//! kinds are bounded apart from each other, so that a read never waits behind a row of syncs.
 
-use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use receptor_core::id::TaskId;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_host::adapter::{Job, UnitJobs};
 use receptor_host::runner::RunnerConnection;
 
 use crate::arrivals::{Arrival, Arrivals};
 
-/// Units changed at one time.
-const CHANGES: usize = 16;
-
-/// Reads at one time.
-const READS: usize = 8;
-
 /// What carries out a task, and may have found a runner to follow; blocks.
 pub(crate) type Worker = Arc<dyn Fn(&UnitId, UnitTask) -> (UnitTaskResult, Option<RunnerConnection>) + Send + Sync>;
 
-/// Queues of tasks. Their number is bounded by the node, which waits for every answer.
+/// The tasks under way.
 pub(crate) struct Units {
     worker: Worker,
     arrivals: Arrivals,
-    /// A unit with a queue has a task running or stands in `ready`.
-    changes: HashMap<UnitId, VecDeque<(TaskId, UnitTask)>>,
-    /// Units whose next change waits for a thread.
-    ready: VecDeque<UnitId>,
-    changing: usize,
-    reads: VecDeque<(TaskId, UnitId, UnitTask)>,
-    reading: usize,
+    jobs: UnitJobs,
 }
 
 /// A job that has ended.
@@ -52,96 +37,57 @@ impl Units {
         Self {
             worker,
             arrivals,
-            changes: HashMap::new(),
-            ready: VecDeque::new(),
-            changing: 0,
-            reads: VecDeque::new(),
-            reading: 0,
+            jobs: UnitJobs::default(),
         }
     }
 
     /// Takes a task on; its answer comes as [`Arrival::UnitDone`].
     pub(crate) fn submit(&mut self, task: TaskId, unit: UnitId, deed: UnitTask) {
-        if is_read(&deed) {
-            self.reads.push_back((task, unit, deed));
-        } else {
-            let queue = self.changes.entry(unit.clone()).or_insert_with(|| {
-                self.ready.push_back(unit);
-                VecDeque::new()
-            });
-            queue.push_back((task, deed));
-        }
+        self.jobs.submit(task, unit, deed);
         self.start();
     }
 
     /// To be called with every finished job: starts the next.
     pub(crate) fn on_finished(&mut self, finished: &Finished) {
-        if finished.change {
-            self.changing -= 1;
-            match self.changes.get(&finished.unit) {
-                Some(queue) if !queue.is_empty() => self.ready.push_back(finished.unit.clone()),
-                _ => drop(self.changes.remove(&finished.unit)),
-            }
-        } else {
-            self.reading -= 1;
-        }
+        self.jobs.finished(&finished.unit, finished.change);
         self.start();
     }
 
     fn start(&mut self) {
-        while self.reading < READS
-            && let Some((task, unit, deed)) = self.reads.pop_front()
-        {
-            self.reading += 1;
-            self.run(task, unit, deed, false);
-        }
-        while self.changing < CHANGES
-            && let Some(unit) = self.ready.pop_front()
-        {
-            let Some((task, deed)) = self.changes.get_mut(&unit).and_then(VecDeque::pop_front) else {
-                continue;
-            };
-            self.changing += 1;
-            self.run(task, unit, deed, true);
-        }
-    }
-
-    fn run(&self, task: TaskId, unit: UnitId, deed: UnitTask, change: bool) {
-        let (worker, arrivals) = (Arc::clone(&self.worker), self.arrivals.clone());
-        tokio::task::spawn_blocking(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| worker(&unit, deed)));
-            let (result, runner) = result.unwrap_or_else(|_| {
-                let text = format!("a task about unit {unit} died: this is a bug");
-                (UnitTaskResult::Failed(UnitError::Io(text)), None)
+        while let Some(job) = self.jobs.next_job() {
+            let (worker, arrivals) = (Arc::clone(&self.worker), self.arrivals.clone());
+            tokio::task::spawn_blocking(move || {
+                // The driver is gone: nobody needs the answer.
+                let _ = arrivals.blocking_send(Arrival::UnitDone(carry_out(&worker, job)));
             });
-            let finished = Finished {
-                task,
-                result,
-                unit,
-                runner,
-                change,
-            };
-            // The driver is gone: nobody needs the answer.
-            let _ = arrivals.blocking_send(Arrival::UnitDone(finished));
-        });
+        }
     }
 }
 
-fn is_read(deed: &UnitTask) -> bool {
-    matches!(
+fn carry_out(worker: &Worker, job: Job) -> Finished {
+    let Job {
+        task,
+        unit,
         deed,
-        UnitTask::ReadStdin { .. } | UnitTask::ReadOutput { .. } | UnitTask::HashOutput { .. }
-    )
+        change,
+    } = job;
+    let result = catch_unwind(AssertUnwindSafe(|| worker(&unit, deed)));
+    let (result, runner) = result.unwrap_or_else(|_| {
+        let text = format!("a task about unit {unit} died: this is a bug");
+        (UnitTaskResult::Failed(UnitError::Io(text)), None)
+    });
+    Finished {
+        task,
+        result,
+        unit,
+        runner,
+        change,
+    }
 }
 
 impl std::fmt::Debug for Units {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Units")
-            .field("changing", &self.changing)
-            .field("units_waiting", &self.ready.len())
-            .field("reading", &self.reading)
-            .field("reads_waiting", &self.reads.len())
-            .finish_non_exhaustive()
+        f.debug_tuple("Units").field(&self.jobs).finish()
     }
 }
 
@@ -219,7 +165,6 @@ mod tests {
         let seen = seen.lock().unwrap();
         assert_eq!(seen.len(), 40);
         assert!(seen.values().all(|offsets| offsets.iter().copied().eq(0..10)));
-        assert!(units.changes.is_empty() && units.ready.is_empty());
     }
 
     #[tokio::test]
@@ -227,7 +172,7 @@ mod tests {
         let (gate_in, gate) = std::sync::mpsc::channel::<()>();
         let gate = Mutex::new(gate);
         let worker: Worker = Arc::new(move |_, deed| {
-            if !is_read(&deed) {
+            if !matches!(deed, UnitTask::ReadStdin { .. }) {
                 gate.lock().unwrap().recv().unwrap();
             }
             (UnitTaskResult::Done, None)

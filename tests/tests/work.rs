@@ -210,3 +210,20 @@ fn cancel_reaches_the_command() {
     assert_eq!(state(&mut world, LEFT, &unit), "Canceled: Canceled");
     assert_eq!(results(&mut world, LEFT, &unit), b"");
 }
+
+#[test]
+fn a_payload_cut_off_on_the_way_does_not_run() {
+    let mut world = chain(7);
+    let pipe = world.open_control(LEFT);
+    world.write(LEFT, pipe, b"connect right control \n");
+    world.run_for(Duration::from_secs(1));
+    world.write(LEFT, pipe, b"work submit localhost cat\n");
+    world.run_for(Duration::from_secs(1));
+    world.write(LEFT, pipe, b"the first half of ");
+    world.run_for(Duration::from_secs(1));
+    world.crash(LEFT);
+    world.run_for(Duration::from_secs(120));
+    let list = world.control(RIGHT, "work list");
+    assert!(list.contains("Error reading input data"), "{list}");
+    assert_eq!(world.host(RIGHT).spawned, 0);
+}

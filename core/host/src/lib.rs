@@ -10,6 +10,7 @@
     reason = "`UnitError` carries the record as it is; that is the core's contract"
 )]
 
+pub mod adapter;
 mod atomic;
 pub mod epoch;
 pub mod error_text;

@@ -2,11 +2,13 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::fs::Mode;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 
@@ -47,6 +49,14 @@ pub fn listen(path: &Path, mode: u32) -> Result<SocketFile, String> {
 /// Connects to the Unix socket at `path`, which may be longer than a socket address.
 pub fn connect(path: &Path) -> io::Result<UnixStream> {
     unix_path::connect(path)
+}
+
+/// Whether the peer has closed the connection altogether, not only its sending half.
+pub fn is_hung_up<S: AsFd>(stream: &S) -> bool {
+    let mut polled = [PollFd::new(stream, PollFlags::empty())];
+    let now = Timespec::default();
+    rustix::event::poll(&mut polled, Some(&now)).is_ok()
+        && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
 }
 
 fn lock(path: &Path) -> Result<SocketLock, String> {
@@ -130,6 +140,15 @@ mod tests {
         drop(first);
         assert!(path.exists());
         listen(&path, 0o600).unwrap();
+    }
+
+    #[test]
+    fn a_half_closed_peer_has_not_hung_up() {
+        let (near, far) = UnixStream::pair().unwrap();
+        far.shutdown(std::net::Shutdown::Write).unwrap();
+        assert!(!is_hung_up(&near));
+        drop(far);
+        assert!(is_hung_up(&near));
     }
 
     #[test]

@@ -1,10 +1,8 @@
 //! The application's commands.
 
 use alloc::collections::BTreeMap;
-use alloc::string::{String, ToString as _};
+use alloc::string::String;
 use alloc::vec::Vec;
-
-use bytes::BytesMut;
 
 use super::Node;
 use super::conn::{Conn, Owner};
@@ -14,7 +12,6 @@ use crate::error::CallerError;
 use crate::id::{CommandId, NodeId, PipeId, PortId, ServiceName};
 use crate::netceptor::{ProbeToken, TraceHop};
 use crate::time::{Duration, Now};
-use crate::wire::data::HEADER_LEN;
 
 /// Advertised type of datagram services (`wire.md` §9).
 const CONN_TYPE_DATAGRAM: u8 = 0;
@@ -64,7 +61,7 @@ impl Node {
             ),
             Command::ClosePort { port } => match self.ports.remove(&port) {
                 Some(service) => {
-                    self.router.close_service(now, service);
+                    self.net.close_service(now, service);
                     Reply::Done
                 }
                 None => Reply::Error("unknown port".into()),
@@ -77,13 +74,13 @@ impl Node {
     /// Begins a ping; the answer always comes.
     pub(super) fn start_ping(&mut self, now: Now, asker: Asker, target: &str) {
         let token = self.new_probe(asker);
-        self.router.ping(now, token, target);
+        self.net.ping(now, token, target);
     }
 
     /// Begins a traceroute; the answer always comes.
     pub(super) fn start_traceroute(&mut self, now: Now, asker: Asker, target: &str) {
         let token = self.new_probe(asker);
-        self.router.traceroute(now, token, target);
+        self.net.traceroute(now, token, target);
     }
 
     fn new_probe(&mut self, asker: Asker) -> ProbeToken {
@@ -155,7 +152,7 @@ impl Node {
             return Err(alloc::format!("service {service} is not listening"));
         }
         self.streams.unlisten(now.mono, service);
-        self.router.close_service(now, service);
+        self.net.close_service(now, service);
         Ok(())
     }
 
@@ -169,7 +166,7 @@ impl Node {
         if self.ports.contains_key(&port) {
             return Err(alloc::format!("port {} is in use", port.0));
         }
-        let service = self.router.open_port(service, port)?;
+        let service = self.net.open_port(service, port)?;
         self.ports.insert(port, service);
         self.advertise(now, service, CONN_TYPE_DATAGRAM, advertise);
         Ok(Some(service))
@@ -179,7 +176,7 @@ impl Node {
         if let Some(tags) = tags {
             let tags: BTreeMap<String, String> = tags.into_iter().collect();
             let tags = Some(tags).filter(|tags| !tags.is_empty());
-            self.router.advertise(now, &service.to_string(), conn_type, tags, None);
+            self.net.advertise(now, service, conn_type, tags, None);
         }
     }
 
@@ -193,13 +190,7 @@ impl Node {
         hops: u8,
     ) -> Result<(), String> {
         let from = *self.ports.get(&port).ok_or("unknown port")?;
-        let to_service = ServiceName::new(service)?;
-        let to = self.router.resolve(node);
-        let mut frame = BytesMut::zeroed(HEADER_LEN);
-        frame.extend_from_slice(data);
-        self.send_data(now, from, to, to_service, hops, frame)
-            .map(drop)
-            .map_err(|error| error.to_string())
+        self.net.send(now, from, node, service, data, hops)
     }
 }
 

@@ -3,21 +3,20 @@
 //! [`Node`] takes [`Input`](io::Input)s and gives [`Output`](io::Output)s; [`io`] is the whole contract with an adapter.
 //!
 //! ```text
-//!  adapter ── Input ──► handle ─► links ─► router ─► streams ─► sessions ─► workceptor
-//!     ▲                                                                         │
-//!     └── Output ◄── poll_output ◄── links, pipes, tasks, replies, events ◄─────┘
+//!  adapter ── Input ──► handle ─► netceptor ─► streams ─► sessions ─► workceptor
+//!     ▲                                                                  │
+//!     └── Output ◄── poll_output ◄── links, pipes, tasks, replies ◄─────┘
 //! ```
 //!
 //! One pass of `handle` carries an input to its end: whatever a component wants of another is done before it returns, and
 //! what is wanted of the world is queued as outputs. Frames are not outputs: the adapter pulls them with
 //! [`Node::pull_frames`] when a socket can take them, so a slow neighbour backs up here, where priorities and limits see it.
 
-mod backends;
 mod commands;
 mod conn;
 pub mod io;
-mod links;
 mod mesh;
+mod netceptor;
 mod pipes;
 mod sessions;
 mod startup;
@@ -36,18 +35,18 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
-use crate::netceptor::{DataVerdict, ProbeToken, Router};
+use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
 use crate::stream;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
-use backends::Backends;
 use commands::Asker;
 use conn::{Conn, Owner};
 use io::{Event, Input, Level, Output, PipeInput, Task, TaskResult};
-use links::Links;
 use pipes::{Pipes, Taken};
 use startup::Phase;
+
+pub use netceptor::{NetOutput, Netceptor};
 
 /// A configuration that no node can run with, in the classic words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -60,9 +59,6 @@ impl fmt::Display for ConfigError {
 }
 
 impl core::error::Error for ConfigError {}
-
-/// What this code tells its own kind it can do: nothing optional yet.
-const CAPABILITIES: u64 = 0;
 
 /// What a task was for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -88,11 +84,7 @@ pub struct Node {
     tasks: BTreeMap<TaskId, TaskOwner>,
     next_task: u64,
 
-    backends: Backends,
-    links: Links,
-    router: Router,
-    /// Data messages of this node to itself.
-    loopback: VecDeque<(DataVerdict, BytesMut)>,
+    net: Netceptor,
 
     streams: stream::Table,
     /// Destinations whose streams wait for room on a link.
@@ -110,6 +102,8 @@ pub struct Node {
 
     sessions: BTreeMap<u64, sessions::Client>,
     next_session: u64,
+    /// Sessions whose bridge is mute for now, in the order of time.
+    muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
@@ -127,7 +121,6 @@ impl Node {
     /// # Errors
     /// A configuration no node can run with.
     pub fn new(config: Config, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
-        check(&config).map_err(ConfigError)?;
         let mut rng = Rng::from_seed(seed);
         let limits = config.limits.clone();
         let own_hash = config.node_id.hash();
@@ -145,10 +138,7 @@ impl Node {
             outputs: VecDeque::new(),
             tasks: BTreeMap::new(),
             next_task: 0,
-            backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
-            links: Links::new(limits.link_queue_bytes, rng.next_u64()),
-            router: Router::new(config.node_id.clone(), CAPABILITIES, limits.clone(), rng.fork(), now),
-            loopback: VecDeque::new(),
+            net: Netceptor::new(&config, rng.fork_seed(), now)?,
             streams: stream::Table::new(table, rng.fork()),
             held_back: BTreeSet::new(),
             unrouted: BTreeSet::new(),
@@ -159,6 +149,7 @@ impl Node {
             touched: BTreeSet::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
+            muted: VecDeque::new(),
             control_services: BTreeSet::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
@@ -194,7 +185,7 @@ impl Node {
     /// an empty result means that there are none until the next [`io::LinkOutput::Ready`]. Outputs may follow.
     pub fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
         let now = self.clamp(now);
-        self.links.pull(link, max_bytes, into);
+        self.net.pull_frames(link, max_bytes, into);
         if self.release_held_back(link) {
             self.settle(now);
         }
@@ -205,12 +196,14 @@ impl Node {
         if !self.outputs.is_empty() {
             return Deadline::Now;
         }
-        self.links
+        self.net
             .next_deadline()
-            .min(self.backends.next_deadline())
-            .min(self.router.next_deadline())
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(Deadline::at(
+                self.muted.front().map(|&(until, _)| until),
+                "bridge of a control session speaks",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -241,11 +234,9 @@ impl Node {
     }
 
     fn timeouts(&mut self, now: Now) {
-        self.link_timeouts(now);
-        if self.router.next_deadline().is_due(now.mono) {
-            self.router.handle_timeout(now);
-        }
+        self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
+        self.unmute(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }
@@ -254,7 +245,6 @@ impl Node {
     /// Lets the components work on one another's wishes until none is left.
     fn settle(&mut self, now: Now) {
         while self.mesh_outputs(now)
-            | self.deliver_loopback(now)
             | self.stream_events(now)
             | self.work_outputs(now)
             | self.pump_touched(now)
@@ -340,7 +330,7 @@ impl Node {
         let owner = self.tasks.remove(&id).ok_or(CallerError::Unknown("task"))?;
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
-            (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result),
+            (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"
@@ -362,13 +352,9 @@ impl Node {
     fn warn(&mut self, text: String) {
         self.log(Level::Warning, text);
     }
-
-    fn info(&mut self, text: String) {
-        self.log(Level::Info, text);
-    }
 }
 
-fn check(config: &Config) -> Result<(), String> {
+fn check_node(config: &Config) -> Result<(), String> {
     NodeId::check_own(config.node_id.as_str())?;
     if config.node_id.as_str().is_empty() {
         return Err("node id must not be empty".into());
@@ -380,5 +366,5 @@ fn check(config: &Config) -> Result<(), String> {
             Config::MIN_IDLE_TIMEOUT.as_nanos()
         ));
     }
-    backends::check(&config.backends)
+    Ok(())
 }

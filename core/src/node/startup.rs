@@ -82,7 +82,7 @@ impl Node {
     }
 
     fn epoch_known(&mut self, now: Now, epoch: u64) {
-        self.router.set_epoch(now, epoch);
+        self.net.begin(now, epoch);
         self.loaded(now, |epoch, _| *epoch = true);
     }
 
@@ -117,7 +117,7 @@ impl Node {
                 },
             );
         }
-        let listeners: Vec<_> = self.backends.listeners().collect();
+        let listeners: Vec<_> = self.net.listeners().collect();
         for (backend, address) in listeners {
             count += 1;
             self.task(TaskOwner::Listen, Task::Listen { backend, address });
@@ -144,8 +144,8 @@ impl Node {
                 .map_err(|error| alloc::format!("error opening Unix socket: {error}"))?;
             self.control_services.insert(service);
             let tags = BTreeMap::from([("type".to_string(), "Control Service".to_string())]);
-            self.router
-                .advertise(now, &name.to_string(), CONN_TYPE_STREAM, Some(tags), work_types.clone());
+            self.net
+                .advertise(now, service, CONN_TYPE_STREAM, Some(tags), work_types.clone());
         }
         Ok(())
     }
@@ -157,8 +157,7 @@ impl Node {
         *missing -= 1;
         if *missing == 0 {
             self.phase = Phase::Running;
-            self.backends.start_dialing(now.mono);
-            self.dial_due(now);
+            self.net.open(now);
             self.outputs.push_back(Output::Event(Event::Started));
         }
     }

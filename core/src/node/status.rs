@@ -17,39 +17,45 @@ impl Node {
                 secure: false,
             })
             .collect();
-        let advertisements = self.router.adverts(now).into_iter().map(|advert| AdvertisementView {
-            node_id: advert.node,
-            service: advert.service,
-            time: advert.time,
-            conn_type: advert.conn_type,
-            tags: advert.tags,
-            // Every own advertisement shows the work types, remote ones what they brought (`control.md` §4).
-            work_commands: if advert.own {
-                Some(own_types.clone()).filter(|types| !types.is_empty())
-            } else {
-                advert.work_commands.map(|types| {
-                    let view = |t: crate::wire::classic::WorkCommand| WorkCommandView {
-                        work_type: t.work_type,
-                        secure: t.secure,
-                    };
-                    types.into_iter().map(view).collect()
-                })
-            },
-        });
+        let advertisements = self
+            .net
+            .router
+            .adverts(now)
+            .into_iter()
+            .map(|advert| AdvertisementView {
+                node_id: advert.node,
+                service: advert.service,
+                time: advert.time,
+                conn_type: advert.conn_type,
+                tags: advert.tags,
+                // Every own advertisement shows the work types, remote ones what they brought (`control.md` §4).
+                work_commands: if advert.own {
+                    Some(own_types.clone()).filter(|types| !types.is_empty())
+                } else {
+                    advert.work_commands.map(|types| {
+                        let view = |t: crate::wire::classic::WorkCommand| WorkCommandView {
+                            work_type: t.work_type,
+                            secure: t.secure,
+                        };
+                        types.into_iter().map(view).collect()
+                    })
+                },
+            });
         StatusView {
             version: self.config.version.clone(),
             system_cpu_count: self.config.cpu_count,
             system_memory_mib: self.config.memory_mib,
             node_id: self.config.node_id.clone(),
             connections: self
-                .router
+                .net
+                .router()
                 .connections()
                 .into_iter()
                 .map(|(_, node_id, cost)| ConnectionView { node_id, cost })
                 .collect(),
-            routing_table: self.router.routing_table(),
+            routing_table: self.net.router.routing_table(),
             advertisements: advertisements.collect(),
-            known_connection_costs: self.router.known_costs(),
+            known_connection_costs: self.net.router.known_costs(),
         }
     }
 }

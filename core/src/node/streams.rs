@@ -4,14 +4,14 @@ use alloc::string::{String, ToString as _};
 
 use alloc::vec::Vec;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 
 use super::Node;
 use super::conn::{Conn, Owner};
 use super::io::{Event, Output, Reply};
 use crate::error::CallerError;
 use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
-use crate::netceptor::{self, DataVerdict, Route, SendError};
+use crate::netceptor::{self, Route, SendError};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
 use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
@@ -23,13 +23,13 @@ impl Node {
     /// Starts a stream to a service of a node, from a random service name.
     pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<StreamId, String> {
         let service = ServiceName::new(service)?;
-        if !self.router.reachable(node) {
+        if !self.net.router.reachable(node) {
             return Err(SendError::NoRoute.as_str().into());
         }
-        let target = self.router.resolve(node);
-        let local = self.router.open_service("", netceptor::Owner::Stream)?;
+        let target = self.net.router.resolve(node);
+        let local = self.net.router.open_service("", netceptor::Owner::Stream)?;
         self.streams.dial(now.mono, target, service, local).map_err(|error| {
-            self.router.close_service(now, local);
+            self.net.close_service(now, local);
             match error {
                 CallerError::Blocked(_) => alloc::format!("limit of {} streams reached", self.config.limits.streams),
                 other => other.to_string(),
@@ -39,7 +39,7 @@ impl Node {
 
     /// Takes streams for a service from now on.
     pub(super) fn listen_stream(&mut self, service: &str) -> Result<ServiceName, String> {
-        let service = self.router.open_service(service, netceptor::Owner::Stream)?;
+        let service = self.net.router.open_service(service, netceptor::Owner::Stream)?;
         self.streams.listen(service).map_err(|error| error.to_string())?;
         Ok(service)
     }
@@ -49,7 +49,7 @@ impl Node {
         if !stream::is_native(&payload) {
             // What is not native is QUIC, which is not spoken yet; empty payloads are dropped by stream services.
             if !(payload.is_empty() && self.streams.is_listening(header.to_service)) {
-                self.router.service_unknown(now, header);
+                self.net.service_unknown(now, header);
             }
             return;
         }
@@ -61,7 +61,7 @@ impl Node {
             marked: header.flags & data::FLAG_CONGESTION != 0,
         };
         if self.streams.handle_packet(now.mono, arrival) == Received::UnknownService {
-            self.router.service_unknown(now, header);
+            self.net.service_unknown(now, header);
             if header.from == self.own_hash {
                 // Nobody else tells a stream that was dialled on this very node.
                 let problem = SendError::ServiceUnknown.as_str();
@@ -92,8 +92,11 @@ impl Node {
             local_service,
             packet,
         } = outgoing;
-        match self.send_data(now, local_service, remote, remote_service, MAX_HOPS, packet) {
-            Ok(Some(link)) if self.links.is_congested(link) => {
+        match self
+            .net
+            .send_frame(now, local_service, remote, remote_service, MAX_HOPS, packet)
+        {
+            Ok(Some(link)) if self.net.is_congested(link) => {
                 // Our own streams wait for the link; frames of others cannot.
                 self.streams.block(remote);
                 self.held_back.insert((link, remote));
@@ -111,34 +114,9 @@ impl Node {
         }
     }
 
-    /// Sends a message of a service of this node. `frame` is the payload behind room for a header. Tells the link it went
-    /// to, if it left this node.
-    pub(super) fn send_data(
-        &mut self,
-        now: Now,
-        from_service: ServiceName,
-        to: NameHash,
-        to_service: ServiceName,
-        hops: u8,
-        mut frame: BytesMut,
-    ) -> Result<Option<LinkId>, SendError> {
-        match self
-            .router
-            .send_data(now, from_service, to, to_service, hops, &mut frame)?
-        {
-            DataVerdict::Forward(link) => {
-                self.push_data(link, frame);
-                return Ok(Some(link));
-            }
-            // Not delivered on the spot: the sender may be in the middle of something.
-            verdict => self.loopback.push_back((verdict, frame)),
-        }
-        Ok(None)
-    }
-
     /// A link has room again: what was held back for it goes on.
     pub(super) fn release_held_back(&mut self, link: LinkId) -> bool {
-        if self.links.is_congested(link) {
+        if self.net.is_congested(link) {
             return false;
         }
         let mut any = false;
@@ -156,7 +134,7 @@ impl Node {
 
     /// Routes have changed: streams to nodes that can be reached again try at once.
     pub(super) fn retry_unrouted(&mut self, now: Now) {
-        let is_back = |&node: &NameHash| self.router.route(node) != Route::None;
+        let is_back = |&node: &NameHash| self.net.router.route(node) != Route::None;
         let back: Vec<NameHash> = self.unrouted.iter().copied().filter(is_back).collect();
         for node in back {
             self.unrouted.remove(&node);
@@ -181,7 +159,7 @@ impl Node {
                     is_dialled: true,
                     ..
                 } => {
-                    self.router.close_service(now, local_service);
+                    self.net.close_service(now, local_service);
                 }
                 TableEvent::Forgotten { .. } => {}
             }
@@ -219,7 +197,7 @@ impl Node {
         let Some(&owner) = self.owners.get(&conn) else { return };
         match event {
             stream::Event::Connected => match owner {
-                Owner::Connecting(key) => self.connected(key, conn, Ok(())),
+                Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
                 Owner::Dialing(pipe, command) => {
                     self.bridge(conn, Conn::Pipe(pipe));
                     self.outputs.push_back(Output::Reply(command, Reply::Done));
@@ -241,12 +219,12 @@ impl Node {
     fn stream_lost(&mut self, now: Now, conn: Conn, owner: Owner, reason: String) {
         self.conn_release(now, conn);
         match owner {
-            Owner::Connecting(key) => self.connected(key, conn, Err(reason)),
+            Owner::Connecting(key) => self.connected(now, key, conn, Err(reason)),
             Owner::Dialing(pipe, command) => {
                 self.pipes.remove(&pipe);
                 self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
             }
-            Owner::Session(key) => self.session_conn_lost(now, key, conn),
+            Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
@@ -278,7 +256,7 @@ impl Node {
 
     /// Asks for the node behind a stream, if its name is known.
     pub(super) fn stream_peer(&self, id: StreamId) -> Option<NodeId> {
-        self.router.name_of(self.streams.remote(id)?).cloned()
+        self.net.router.name_of(self.streams.remote(id)?).cloned()
     }
 }
 

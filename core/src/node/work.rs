@@ -138,7 +138,7 @@ impl Node {
 
     /// Routes have changed: units that wait for a node that can be reached now try at once.
     pub(super) fn retry_awaited(&mut self, now: Now) {
-        let awaited = self.work.awaited_nodes().filter(|node| self.router.reachable(node));
+        let awaited = self.work.awaited_nodes().filter(|node| self.net.router.reachable(node));
         let back: Vec<String> = awaited.map(String::from).collect();
         for node in back {
             self.work.route_changed(now, &node);

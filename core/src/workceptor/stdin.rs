@@ -48,6 +48,19 @@ impl Workceptor {
         }
     }
 
+    /// A client's connection broke before the end of its stdin. What has come is a torso, which must not run; a client that
+    /// ended on its own account is [gone](Workceptor::client_gone).
+    pub fn stdin_broken(&mut self, now: Now, client: ClientKey, error: &str) {
+        self.now = now;
+        match self.clients.get(&client) {
+            Some(Client::Spooling(id)) => {
+                let id = id.clone();
+                self.stdin_failed(&id, error);
+            }
+            _ => self.client_gone(now, client),
+        }
+    }
+
     /// A client has gone. One that was told of its unit has submitted it with what it had sent (`control.md` §6.1).
     pub fn client_gone(&mut self, now: Now, client: ClientKey) {
         self.now = now;
@@ -113,7 +126,9 @@ impl Workceptor {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(spool) = unit.spool.as_mut() else { return };
         if result != UnitTaskResult::Done {
-            return self.stdin_failed(id, &failure(result));
+            let error = failure(result);
+            self.log(Severity::Error, format!("unit {id}: cannot write its stdin: {error}"));
+            return self.stdin_failed(id, &error);
         }
         let len = spool.file.finish();
         let source = spool.source;
@@ -135,7 +150,6 @@ impl Workceptor {
         {
             self.refuse(client, text.clone());
         }
-        self.log(Severity::Error, format!("unit {id}: cannot write its stdin: {error}"));
         self.fail(id, text);
     }
 

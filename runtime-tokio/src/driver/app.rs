@@ -4,13 +4,12 @@ use std::collections::HashMap;
 
 use receptor_core::id::{CommandId, PortId, ServiceName};
 use receptor_core::node::io::{Command, Event, Input, Level, Reply};
+use receptor_host::adapter::{Datagram, DropFlag, End, LocalEnd, MeshEvent, Source, Unreachable};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::{Driver, Machine};
-use crate::handle::{Accepted, End, ListenerParts, MeshEvent, Request};
-use crate::pipe::LocalEnd;
-use crate::ready::Source;
-use crate::socket::{self, Datagram, DropFlag, SocketParts, SocketSender, Unreachable};
+use crate::handle::{Accepted, ListenerParts, Request};
+use crate::socket::{self, SocketParts, SocketSender};
 
 /// Commands that may wait for their reply; then no more requests are taken.
 const COMMANDS: usize = 4096;

@@ -11,6 +11,7 @@ use super::{Driver, Machine};
 use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;
+use crate::runner;
 
 impl<M: Machine> Driver<M> {
     pub(super) fn on_task(&mut self, id: TaskId, task: Task) {
@@ -107,8 +108,12 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Done(finished.task, TaskResult::Unit(finished.result)));
                 if let Some(connection) = finished.runner {
                     let worker = Arc::clone(&self.worker);
-                    self.tasks
-                        .spawn(worker.follow(finished.unit, connection, self.arrivals_in.clone()));
+                    self.tasks.spawn(runner::follow(
+                        worker,
+                        finished.unit,
+                        connection,
+                        self.arrivals_in.clone(),
+                    ));
                 }
             }
             Arrival::Runner(unit, event) => self.input(Input::Runner(unit, event)),

@@ -6,10 +6,11 @@ use receptor_core::id::{CommandId, ServiceName, TaskId};
 use receptor_core::node::io::{Command, Event, Reply, Task, TaskResult};
 use receptor_core::time::Instant;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_host::adapter::MeshError;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
-use crate::handle::{Mesh, MeshError, spawn};
+use crate::handle::{Mesh, spawn};
 
 /// A machine that does what a test's closure says.
 struct Script {

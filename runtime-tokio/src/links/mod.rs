@@ -1,30 +1,21 @@
 //! Links: connections the driver polls itself, so that a frame passes from socket to socket without a change of task.
 
-mod batch;
 pub(crate) mod tcp;
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use receptor_core::link::framing;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
-
-use self::batch::Batch;
-use crate::ready::Flag;
+use receptor_host::adapter::{Batch, Flag, FrameReader};
+use receptor_host::error_text::os_text;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
 /// Bytes of frames pulled from the node at one time. What is not yet pulled stays where priorities can see it.
 pub(crate) const PULL_BYTES: usize = 256 << 10;
-
-/// Size of a fresh read buffer, which all links share.
-const READ_BUFFER: usize = 256 << 10;
-
-/// A read wants at least this much room.
-const READ_LEAST: usize = 16 << 10;
 
 /// Parts given to one gathered write. Two per frame.
 const GATHER: usize = 128;
@@ -42,10 +33,7 @@ pub(crate) struct Link {
     connection: Box<dyn Connection>,
     flag: Arc<Flag>,
     waker: Waker,
-    /// The front of a frame whose rest has not come.
-    partial: BytesMut,
-    /// Bytes of the last read: they pay for moving `partial`.
-    last_read: usize,
+    reader: FrameReader,
     batch: Batch,
     /// The node has said that frames wait, and has not been pulled dry since.
     pub(crate) frames_wait: bool,
@@ -71,57 +59,28 @@ impl Link {
             connection,
             flag,
             waker,
-            partial: BytesMut::new(),
-            last_read: 0,
+            reader: FrameReader::default(),
             batch: Batch::default(),
             frames_wait: false,
         }
     }
 
-    /// Reads once and cuts whole frames. `shared` is empty before and after; frames are slices of it.
+    /// Reads once and cuts whole frames, which are slices of `shared`.
     pub(crate) fn read(&mut self, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) -> ReadOutcome {
-        let mut partial = std::mem::take(&mut self.partial);
-        // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
-        let gather = partial.len() > self.last_read;
-        let buffer = if gather {
-            partial.reserve(framing::missing(&partial));
-            &mut partial
-        } else {
-            if shared.capacity() < READ_LEAST + partial.len() {
-                shared.reserve(READ_BUFFER);
-            }
-            shared.extend_from_slice(&partial);
-            &mut *shared
-        };
         let mut cx = Context::from_waker(&self.waker);
-        let read = pin!(self.connection.read_buf(buffer)).poll(&mut cx);
-        let outcome = match read {
-            Poll::Pending => ReadOutcome::Pending,
-            Poll::Ready(Ok(0)) => ReadOutcome::Gone("connection closed by peer".to_owned()),
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => ReadOutcome::Progress,
-            Poll::Ready(Err(error)) => ReadOutcome::Gone(receptor_host::error_text::os_text(&error)),
-            Poll::Ready(Ok(count)) => {
-                self.last_read = count;
-                let buffer = if gather { &mut partial } else { &mut *shared };
-                while let Some(frame) = framing::next_frame(buffer) {
-                    frames.push(frame);
-                }
-                if !gather {
-                    partial.clear();
-                    partial.extend_from_slice(shared);
-                }
-                ReadOutcome::Progress
-            }
-        };
-        if outcome == ReadOutcome::Progress {
-            // There may be more: other links come first.
-            self.flag.raise();
+        let mut room = ReadBuf::new(self.reader.room(shared));
+        let read = Pin::new(&mut self.connection).poll_read(&mut cx, &mut room);
+        let count = room.filled().len();
+        match read {
+            Poll::Pending => return ReadOutcome::Pending,
+            Poll::Ready(Ok(())) if count == 0 => return ReadOutcome::Gone("connection closed by peer".to_owned()),
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
+            Poll::Ready(Err(error)) => return ReadOutcome::Gone(os_text(&error)),
+            Poll::Ready(Ok(())) => self.reader.received(count, shared, frames),
         }
-        shared.clear();
-        if !partial.is_empty() {
-            self.partial = partial;
-        }
-        outcome
+        // There may be more: other links come first.
+        self.flag.raise();
+        ReadOutcome::Progress
     }
 
     /// Whether a write is under way.
@@ -188,7 +147,7 @@ impl fmt::Debug for Link {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Link")
             .field("source", &self.flag)
-            .field("partial", &self.partial.len())
+            .field("reading", &self.reader.waiting())
             .field("writing", &self.batch.remaining())
             .finish_non_exhaustive()
     }
@@ -197,8 +156,8 @@ impl fmt::Debug for Link {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ready::{ReadySet, Source};
     use receptor_core::id::LinkId;
+    use receptor_host::adapter::{ReadySet, Source};
     use tokio::io::DuplexStream;
 
     fn link(capacity: usize) -> (Link, DuplexStream, Arc<ReadySet>) {
@@ -255,7 +214,6 @@ mod tests {
                         break;
                     }
                 }
-                assert!(shared.is_empty());
             }
             feed.await.unwrap();
             assert_eq!(all, samples, "slices of {slice}");
@@ -316,7 +274,7 @@ mod tests {
         fn poll_read(
             mut self: Pin<&mut Self>,
             cx: &mut Context<'_>,
-            buf: &mut tokio::io::ReadBuf<'_>,
+            buf: &mut ReadBuf<'_>,
         ) -> Poll<io::Result<()>> {
             Pin::new(&mut self.0).poll_read(cx, buf)
         }

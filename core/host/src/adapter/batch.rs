@@ -7,12 +7,13 @@ use bytes::{Buf, BufMut as _, BytesMut};
 use receptor_core::link::framing;
 
 /// Frames with their length prefixes, read as one sequence of bytes.
-#[derive(Default)]
-pub(super) struct Batch {
+#[derive(Default, Debug)]
+pub struct Batch {
     items: VecDeque<Item>,
     bytes: usize,
 }
 
+#[derive(Debug)]
 struct Item {
     prefix: [u8; framing::PREFIX_LEN],
     prefix_done: usize,
@@ -27,7 +28,7 @@ impl Item {
 
 impl Batch {
     /// Appends frames. One that no prefix can announce is left out: the node sends none.
-    pub(super) fn extend(&mut self, frames: impl IntoIterator<Item = BytesMut>) {
+    pub fn extend(&mut self, frames: impl IntoIterator<Item = BytesMut>) {
         for body in frames {
             let prefix = framing::prefix(body.len());
             debug_assert!(prefix.is_some(), "unsendable frame of {} bytes", body.len());
@@ -42,7 +43,7 @@ impl Batch {
     }
 
     /// Copies everything into one piece.
-    pub(super) fn coalesce(&mut self) {
+    pub fn coalesce(&mut self) {
         let mut whole = BytesMut::with_capacity(self.bytes);
         for item in self.items.drain(..) {
             whole.put_slice(&item.prefix[item.prefix_done..]);

@@ -12,13 +12,13 @@ use bytes::{Buf, Bytes, BytesMut};
 use receptor_core::id::PipeId;
 use receptor_core::node::io::PIPE_WINDOW;
 
-use crate::ready::{Flag, ReadySet, Source};
+use super::ready::{Flag, ReadySet, Source};
 
 /// Drained bytes are told to the node when the local side has taken everything, or this many.
 const DRAIN_STEP: usize = PIPE_WINDOW / 8;
 
 /// Makes a pipe: the driver's end and the local one.
-pub(crate) fn pipe(id: PipeId, ready: &Arc<ReadySet>) -> (DriverEnd, LocalEnd) {
+pub fn pipe(id: PipeId, ready: &Arc<ReadySet>) -> (DriverEnd, LocalEnd) {
     let shared = Arc::new(Shared {
         flag: ready.flag(Source::Pipe(id)),
         state: Mutex::new(State {
@@ -71,21 +71,25 @@ impl Shared {
 
 /// What the local side did since the driver last looked. To be told to the node in the order of the fields.
 #[derive(Default, PartialEq, Debug)]
-pub(crate) struct LocalNews {
-    pub(crate) drained: usize,
-    pub(crate) data: Bytes,
-    pub(crate) eof: bool,
-    pub(crate) closed: bool,
+pub struct LocalNews {
+    /// Bytes taken.
+    pub drained: usize,
+    /// Bytes written.
+    pub data: Bytes,
+    /// No more will be written.
+    pub eof: bool,
+    /// The local end was dropped.
+    pub closed: bool,
 }
 
 /// The driver's end. Dropping it closes the pipe.
-pub(crate) struct DriverEnd {
+pub struct DriverEnd {
     shared: Arc<Shared>,
 }
 
 impl DriverEnd {
     /// Takes what the local side did; the end of its data is reported once.
-    pub(crate) fn take_news(&self) -> LocalNews {
+    pub fn take_news(&self) -> LocalNews {
         let mut state = self.shared.lock();
         let eof = state.outgoing_ended && !state.outgoing_end_told;
         state.outgoing_end_told |= eof;
@@ -98,7 +102,7 @@ impl DriverEnd {
     }
 
     /// Bytes for the local side.
-    pub(crate) fn deliver(&self, data: Bytes) {
+    pub fn deliver(&self, data: Bytes) {
         let mut state = self.shared.lock();
         if state.closed_by_local || data.is_empty() {
             return;
@@ -108,14 +112,14 @@ impl DriverEnd {
     }
 
     /// The node will send no more.
-    pub(crate) fn deliver_eof(&self) {
+    pub fn deliver_eof(&self) {
         let mut state = self.shared.lock();
         state.incoming_ended = true;
         wake(state.reader.take(), state);
     }
 
     /// The local side may send `n` more bytes.
-    pub(crate) fn grant(&self, n: usize) {
+    pub fn grant(&self, n: usize) {
         let mut state = self.shared.lock();
         state.credit = state.credit.saturating_add(n);
         wake(state.writer.take(), state);
@@ -143,7 +147,7 @@ fn wake(waker: Option<Waker>, guard: MutexGuard<'_, State>) {
 
 /// What a read found.
 #[derive(PartialEq, Debug)]
-pub(crate) enum Incoming {
+pub enum Incoming {
     /// The next bytes, at most as many as asked for.
     Data(Bytes),
     /// The node has sent its last byte.
@@ -153,13 +157,13 @@ pub(crate) enum Incoming {
 }
 
 /// The local side's end. Dropping it closes both directions.
-pub(crate) struct LocalEnd {
+pub struct LocalEnd {
     shared: Arc<Shared>,
 }
 
 impl LocalEnd {
     /// Takes up to `max` bytes of what the node sent. What was sent before the pipe was closed can still be read.
-    pub(crate) fn poll_read(&self, cx: &mut Context<'_>, max: usize) -> Poll<Incoming> {
+    pub fn poll_read(&self, cx: &mut Context<'_>, max: usize) -> Poll<Incoming> {
         let mut state = self.shared.lock();
         let Some(front) = state.incoming.front_mut() else {
             return if state.incoming_ended {
@@ -190,7 +194,7 @@ impl LocalEnd {
 
     /// Puts as much of `data` on its way as the credit allows: at least one byte, or `None` if the pipe is closed or
     /// was shut down.
-    pub(crate) fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
+    pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
         let mut state = self.shared.lock();
         if state.closed_by_node || state.outgoing_ended {
             return Poll::Ready(None);
@@ -208,7 +212,7 @@ impl LocalEnd {
     }
 
     /// Waits until the node has granted at least one byte; answers how many, `None` if the pipe is closed.
-    pub(crate) fn poll_credit(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+    pub fn poll_credit(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
         let mut state = self.shared.lock();
         if state.closed_by_node {
             return Poll::Ready(None);
@@ -221,7 +225,7 @@ impl LocalEnd {
     }
 
     /// Waits until the node has closed the pipe. Uses the reader's place: for the task that reads.
-    pub(crate) fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
+    pub fn poll_closed(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.shared.lock();
         if state.closed_by_node {
             return Poll::Ready(());
@@ -231,7 +235,7 @@ impl LocalEnd {
     }
 
     /// No more bytes will be written.
-    pub(crate) fn shut_down(&self) {
+    pub fn shut_down(&self) {
         self.shared.lock().outgoing_ended = true;
         self.shared.flag.raise();
     }
@@ -263,8 +267,8 @@ impl fmt::Debug for LocalEnd {
 
 #[cfg(test)]
 mod tests {
-    use std::future::poll_fn;
-    use std::task::Poll;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::task::Wake;
 
     use super::*;
 
@@ -304,14 +308,22 @@ mod tests {
         assert!(write(&local, &data).is_pending());
     }
 
-    #[tokio::test]
-    async fn a_grant_wakes_the_writer() {
+    #[test]
+    fn a_grant_wakes_the_writer() {
+        struct Woken(AtomicBool);
+        impl Wake for Woken {
+            fn wake(self: Arc<Self>) {
+                self.0.store(true, Ordering::SeqCst);
+            }
+        }
+        let woken = Arc::new(Woken(AtomicBool::new(false)));
+        let waker = Waker::from(Arc::clone(&woken));
         let (_ready, driver, local) = new();
         assert_eq!(write(&local, &vec![0; PIPE_WINDOW]), Poll::Ready(Some(PIPE_WINDOW)));
-        let writer = tokio::spawn(async move { poll_fn(|cx| local.poll_write(cx, b"abc")).await });
-        tokio::task::yield_now().await;
+        assert!(local.poll_write(&mut Context::from_waker(&waker), b"abc").is_pending());
         driver.grant(2);
-        assert_eq!(writer.await.unwrap(), Some(2));
+        assert!(woken.0.load(Ordering::SeqCst));
+        assert_eq!(write(&local, b"abc"), Poll::Ready(Some(2)));
     }
 
     #[test]

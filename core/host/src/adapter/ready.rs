@@ -14,7 +14,7 @@ use receptor_core::id::{LinkId, PipeId, PortId, ServiceName};
 
 /// What a flag stands for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Source {
+pub enum Source {
     /// The socket of this link may be readable or writable.
     Link(LinkId),
     /// The local side of this pipe did something.
@@ -27,7 +27,7 @@ pub(crate) enum Source {
 
 /// The queue of raised flags; the driver is its only consumer.
 #[derive(Default)]
-pub(crate) struct ReadySet {
+pub struct ReadySet {
     inner: Mutex<Inner>,
 }
 
@@ -40,7 +40,7 @@ struct Inner {
 
 impl ReadySet {
     /// A flag for `source`, not raised.
-    pub(crate) fn flag(self: &Arc<Self>, source: Source) -> Arc<Flag> {
+    pub fn flag(self: &Arc<Self>, source: Source) -> Arc<Flag> {
         Arc::new(Flag {
             source,
             queued: AtomicBool::new(false),
@@ -49,7 +49,7 @@ impl ReadySet {
     }
 
     /// Takes up to `limit` raised flags in the order in which they were raised.
-    pub(crate) fn poll_take(&self, cx: &mut Context<'_>, limit: usize, into: &mut Vec<Source>) -> Poll<()> {
+    pub fn poll_take(&self, cx: &mut Context<'_>, limit: usize, into: &mut Vec<Source>) -> Poll<()> {
         let mut inner = self.lock();
         if inner.queue.is_empty() {
             match &mut inner.driver {
@@ -68,7 +68,7 @@ impl ReadySet {
     }
 
     /// The driver ends: flags are of no interest any more.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         let queue = {
             let mut inner = self.lock();
             inner.closed = true;
@@ -92,7 +92,7 @@ impl fmt::Debug for ReadySet {
 }
 
 /// Raised when its source wants attention.
-pub(crate) struct Flag {
+pub struct Flag {
     source: Source,
     queued: AtomicBool,
     set: Arc<ReadySet>,
@@ -100,7 +100,7 @@ pub(crate) struct Flag {
 
 impl Flag {
     /// Asks for attention; asking twice before the driver came is the same as once.
-    pub(crate) fn raise(self: &Arc<Self>) {
+    pub fn raise(self: &Arc<Self>) {
         if self.queued.swap(true, Ordering::AcqRel) {
             return;
         }
@@ -131,6 +131,16 @@ impl Wake for Flag {
 impl fmt::Debug for Flag {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.source.fmt(f)
+    }
+}
+
+/// Asks for attention when its owner is dropped.
+#[derive(Debug)]
+pub struct DropFlag(pub Arc<Flag>);
+
+impl Drop for DropFlag {
+    fn drop(&mut self) {
+        self.0.raise();
     }
 }
 

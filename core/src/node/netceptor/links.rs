@@ -115,7 +115,7 @@ impl Links {
     }
 
     /// Whether an accepted session with this node exists.
-    pub(super) fn is_connected(&self, peer: &NodeId) -> bool {
+    pub(super) fn is_connected(&self, peer: &str) -> bool {
         self.peers.contains_key(peer)
     }
 

@@ -1,0 +1,132 @@
+//! Frames out of a connection: where to read to, and what to cut from it.
+
+use bytes::BytesMut;
+use receptor_core::link::framing;
+
+/// Size of a fresh read buffer, which all links of a driver share.
+const READ_BUFFER: usize = 256 << 10;
+
+/// A read wants at least this much room.
+const READ_LEAST: usize = 16 << 10;
+
+/// The reading side of one link.
+///
+/// Links read into one shared buffer, and frames are slices of it; a link keeps only the front of a frame whose rest has not
+/// come. Bytes of the shared buffer are always initialised, so that any kind of read can fill them.
+#[derive(Default, Debug)]
+pub struct FrameReader {
+    /// The front of a frame whose rest has not come. Longer than `filled` while the frame is gathered here.
+    partial: BytesMut,
+    filled: usize,
+    /// Bytes of the last read: they pay for moving `partial`.
+    last_read: usize,
+}
+
+impl FrameReader {
+    /// Where the next read goes to; never empty. What is not read is forgotten.
+    pub fn room<'a>(&'a mut self, shared: &'a mut BytesMut) -> &'a mut [u8] {
+        // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
+        if !self.is_gathering() && self.filled > self.last_read {
+            self.partial.resize(self.filled + framing::missing(&self.partial), 0);
+        }
+        if self.is_gathering() {
+            return &mut self.partial[self.filled..];
+        }
+        if shared.len() < READ_LEAST + self.filled {
+            shared.clear();
+            shared.resize(READ_BUFFER, 0);
+        }
+        shared[..self.filled].copy_from_slice(&self.partial);
+        &mut shared[self.filled..]
+    }
+
+    /// Cuts whole frames, after `count` bytes were read to [`Self::room`].
+    pub fn received(&mut self, count: usize, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) {
+        self.last_read = count;
+        if self.is_gathering() {
+            self.filled += count;
+            if self.is_gathering() {
+                return;
+            }
+            frames.extend(std::iter::from_fn(|| framing::next_frame(&mut self.partial)));
+        } else {
+            let mut read = shared.split_to(self.filled + count);
+            frames.extend(std::iter::from_fn(|| framing::next_frame(&mut read)));
+            self.partial.clear();
+            self.partial.extend_from_slice(&read);
+            // The rest was copied, so its room is free again.
+            read.unsplit(std::mem::take(shared));
+            *shared = read;
+        }
+        self.filled = self.partial.len();
+        if self.partial.is_empty() {
+            // Idle links hold no memory.
+            self.partial = BytesMut::new();
+        }
+    }
+
+    /// Bytes of the frame that has not come as a whole.
+    pub fn waiting(&self) -> usize {
+        self.filled
+    }
+
+    fn is_gathering(&self) -> bool {
+        self.partial.len() > self.filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
+        frames
+            .iter()
+            .flat_map(|f| [&(f.len() as u16).to_le_bytes()[..], f].concat())
+            .collect()
+    }
+
+    #[test]
+    fn frames_are_cut_from_any_slicing() {
+        let samples = vec![vec![1], vec![2; 300], vec![3; 65_535], vec![4; 2], vec![5; 40_000]];
+        let stream = framed(&samples);
+        for slice in [1, 2, 3, 999, 20_000, 50_000, stream.len()] {
+            let (mut reader, mut shared, mut frames) = (FrameReader::default(), BytesMut::new(), Vec::new());
+            let mut rest = &stream[..];
+            while !rest.is_empty() {
+                let room = reader.room(&mut shared);
+                let count = slice.min(room.len()).min(rest.len());
+                room[..count].copy_from_slice(&rest[..count]);
+                rest = &rest[count..];
+                reader.received(count, &mut shared, &mut frames);
+            }
+            assert_eq!(frames, samples, "slices of {slice}");
+            assert_eq!((reader.waiting(), reader.partial.capacity()), (0, 0));
+        }
+    }
+
+    #[test]
+    fn links_share_a_buffer_and_a_read_that_gave_nothing_costs_nothing() {
+        let (mut a, mut b) = (FrameReader::default(), FrameReader::default());
+        let (mut shared, mut frames) = (BytesMut::new(), Vec::new());
+        let feed = |reader: &mut FrameReader, shared: &mut BytesMut, frames: &mut Vec<BytesMut>, bytes: &[u8]| {
+            // Nothing came for a while.
+            reader.room(shared).fill(0xee);
+            reader.room(shared)[..bytes.len()].copy_from_slice(bytes);
+            reader.received(bytes.len(), shared, frames);
+        };
+        feed(&mut a, &mut shared, &mut frames, b"\x04\0on");
+        feed(&mut b, &mut shared, &mut frames, b"\x03\0two\x05");
+        feed(&mut a, &mut shared, &mut frames, b"e1");
+        feed(&mut b, &mut shared, &mut frames, b"\0three");
+        assert_eq!(frames, [&b"two"[..], b"one1", b"three"]);
+    }
+
+    #[test]
+    fn bytes_that_were_carried_over_do_not_use_the_buffer_up() {
+        let (mut reader, mut shared, mut frames) = (FrameReader::default(), BytesMut::new(), Vec::new());
+        reader.room(&mut shared)[..4].copy_from_slice(b"\x09\0ab");
+        reader.received(4, &mut shared, &mut frames);
+        assert_eq!((shared.len(), reader.waiting()), (READ_BUFFER, 4));
+    }
+}

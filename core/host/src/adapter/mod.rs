@@ -1,0 +1,20 @@
+//! What every adapter needs beside its runtime, and what is no decision about the protocol: bookkeeping between the task
+//! that owns the node and everybody else. It waits by [`Waker`](std::task::Waker) only, so any runtime will do.
+
+mod api;
+mod batch;
+mod clock;
+mod frames;
+mod pipe;
+mod ready;
+mod unit_jobs;
+mod unit_worker;
+
+pub use api::{Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, StartError, Unreachable};
+pub use batch::Batch;
+pub use clock::Clock;
+pub use frames::FrameReader;
+pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
+pub use ready::{DropFlag, Flag, ReadySet, Source};
+pub use unit_jobs::{Job, UnitJobs};
+pub use unit_worker::UnitWorker;

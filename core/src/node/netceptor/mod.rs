@@ -1,0 +1,363 @@
+//! The network part of a node: backends, links and router composed, without streams, control service and units.
+//!
+//! Usable alone by a program that wants a mesh of datagrams inside its own event loop; a [`Node`](super::Node) is one of
+//! these with more on top.
+
+mod backends;
+mod carry_out;
+mod links;
+mod neighbours;
+
+use alloc::collections::{BTreeMap, VecDeque};
+use alloc::string::String;
+use alloc::vec::Vec;
+
+use bytes::{Bytes, BytesMut};
+
+use self::backends::Backends;
+use self::links::Links;
+use super::io::{Event, Level, LinkOutput};
+use super::{ConfigError, check_node};
+use crate::config::Config;
+use crate::deadline::Deadline;
+use crate::error::CallerError;
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
+use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
+use crate::rng::Rng;
+use crate::time::Now;
+use crate::wire::classic::WorkCommand;
+use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
+
+/// What this code tells its own kind it can do: nothing optional yet.
+const CAPABILITIES: u64 = 0;
+
+/// What a [`Netceptor`] wants of the program around it.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum NetOutput {
+    /// About one link; frames are pulled with [`Netceptor::pull_frames`].
+    Link(LinkId, LinkOutput),
+    /// Connect to this address; answer with [`Netceptor::dialed`] or [`Netceptor::dial_failed`].
+    Dial {
+        /// The backend.
+        backend: BackendId,
+        /// `HOST:PORT`.
+        address: String,
+    },
+    /// Make this epoch durable, then call [`Netceptor::begin`] with it.
+    StoreEpoch(u64),
+    /// A link does not lead to a neighbour any more.
+    Lost(LinkId),
+    /// A message for a stream service of this node, or for a service nobody has; answer the latter with
+    /// [`Netceptor::service_unknown`].
+    Stream(Header, Bytes),
+    /// A message of a stream service could not be delivered.
+    StreamUnreachable {
+        /// The node it was meant for.
+        to: NameHash,
+        /// The service there.
+        to_service: ServiceName,
+        /// The service here.
+        service: ServiceName,
+        /// Why, in the words of `wire.md` §18.
+        problem: String,
+    },
+    /// A ping has ended.
+    PingDone(ProbeToken, TraceHop),
+    /// A traceroute has ended.
+    TracerouteDone(ProbeToken, Vec<TraceHop>),
+    /// Something worth logging or telling the application.
+    Event(Event),
+}
+
+/// Links and routing of one node, without IO.
+///
+/// Nothing is dialled and no link is taken before [`Netceptor::begin`].
+#[derive(Debug)]
+pub struct Netceptor {
+    node_id: NodeId,
+    max_links: usize,
+    begun: bool,
+    backends: Backends,
+    links: Links,
+    pub(super) router: Router,
+    /// Messages of this node to itself. Not delivered on the spot: the sender may be in the middle of something.
+    loopback: VecDeque<(DataVerdict, BytesMut)>,
+    outputs: VecDeque<NetOutput>,
+}
+
+impl Netceptor {
+    /// The network part of a node with this configuration. `seed` decides every random choice.
+    ///
+    /// # Errors
+    /// A configuration no node can run with.
+    pub fn new(config: &Config, seed: [u8; 32], now: Now) -> Result<Self, ConfigError> {
+        check_node(config)
+            .and_then(|()| backends::check(&config.backends))
+            .map_err(ConfigError)?;
+        let mut rng = Rng::from_seed(seed);
+        let limits = config.limits.clone();
+        Ok(Self {
+            node_id: config.node_id.clone(),
+            max_links: limits.links,
+            begun: false,
+            backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
+            links: Links::new(limits.link_queue_bytes, rng.next_u64()),
+            router: Router::new(config.node_id.clone(), CAPABILITIES, limits, rng.fork(), now),
+            loopback: VecDeque::new(),
+            outputs: VecDeque::new(),
+        })
+    }
+
+    /// Speaks as the run of this epoch from now on. Epochs never repeat and never fall (`wire.md` §8): make it durable
+    /// first. Called again when [`NetOutput::StoreEpoch`] asks for it.
+    pub fn begin(&mut self, now: Now, epoch: u64) {
+        self.router.set_epoch(now, epoch);
+    }
+
+    /// Takes links and dials peers from now on.
+    pub fn open(&mut self, now: Now) {
+        self.begun = true;
+        self.backends.start_dialing(now.mono);
+        self.dial_due(now);
+    }
+
+    /// Listeners to bind, and their addresses.
+    pub fn listeners(&self) -> impl Iterator<Item = (BackendId, String)> + '_ {
+        self.backends.listeners()
+    }
+
+    /// A connection was accepted for a backend, or the program brings one. `remote` is its address, for logs.
+    ///
+    /// # Errors
+    /// The ID is in use, or there is no such backend.
+    pub fn link_up(&mut self, now: Now, id: LinkId, backend: BackendId, remote: String) -> Result<(), CallerError> {
+        if self.links.contains(id) {
+            return Err(CallerError::Misuse(alloc::format!("link {} is in use", id.0)));
+        }
+        let config = self
+            .backends
+            .session_config(backend)
+            .ok_or(CallerError::Unknown("backend"))?;
+        self.links.open(now.mono, id, backend, remote, config);
+        if self.links.len() > self.max_links || !self.begun {
+            self.log(
+                Level::Warning,
+                alloc::format!(
+                    "connection refused: {} links are open, or the node is starting",
+                    self.links.len()
+                ),
+            );
+            self.shut_link(id);
+            return Ok(());
+        }
+        self.link_timeouts(now);
+        Ok(())
+    }
+
+    /// A dial has led to a connection.
+    ///
+    /// # Errors
+    /// As [`Netceptor::link_up`].
+    pub fn dialed(&mut self, now: Now, backend: BackendId, id: LinkId, remote: String) -> Result<(), CallerError> {
+        self.link_up(now, id, backend, remote)
+    }
+
+    /// A dial has failed.
+    pub fn dial_failed(&mut self, now: Now, backend: BackendId, error: &str) {
+        let wait = self.backends.on_dial_failed(backend, now.mono);
+        let (level, what) = match wait {
+            Some(_) => (Level::Warning, "will retry"),
+            None => (Level::Error, "giving up"),
+        };
+        self.log(level, alloc::format!("Backend connection failed ({what}): {error}"));
+    }
+
+    /// A connection is gone; said exactly once per link, whoever closed it.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub fn link_down(&mut self, now: Now, id: LinkId, reason: &str) -> Result<(), CallerError> {
+        let mut link = self.links.remove(id).ok_or(CallerError::Unknown("link"))?;
+        let accepted = link.session.was_established();
+        link.session.on_closed(false);
+        self.drop_neighbour(now, id);
+        if !link.closing {
+            let peer = link
+                .session
+                .peer()
+                .map_or(link.remote.as_str(), |(peer, _)| peer.as_str());
+            self.log(Level::Info, alloc::format!("connection to {peer} is gone: {reason}"));
+        }
+        if link.dropped() > 0 {
+            let (remote, dropped) = (&link.remote, link.dropped());
+            self.log(
+                Level::Info,
+                alloc::format!("connection to {remote} had dropped {dropped} frames for want of room"),
+            );
+        }
+        if let Some(wait) = self.backends.on_link_lost(link.backend, now.mono, accepted) {
+            let address = self.backends.address(link.backend);
+            let text = alloc::format!(
+                "Backend connection exited (will retry): {address}, in {} ms",
+                wait.as_millis()
+            );
+            self.log(Level::Warning, text);
+        }
+        Ok(())
+    }
+
+    /// One whole frame, never empty, came over a link.
+    ///
+    /// # Errors
+    /// There is no such link.
+    pub fn link_frame(&mut self, now: Now, id: LinkId, frame: BytesMut) -> Result<(), CallerError> {
+        // Frames of a link that is being closed may still be under way.
+        if !self.links.contains(id) {
+            return Err(CallerError::Unknown("link"));
+        }
+        self.frame(now, id, frame);
+        Ok(())
+    }
+
+    /// Moves up to about `max_bytes` of waiting frames to the end of `into`; none until the next
+    /// [`LinkOutput::Ready`] if that leaves the queue empty.
+    pub fn pull_frames(&mut self, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
+        self.links.pull(link, max_bytes, into);
+    }
+
+    /// The next thing to do.
+    pub fn poll_output(&mut self) -> Option<NetOutput> {
+        loop {
+            if let Some(output) = self.outputs.pop_front() {
+                return Some(output);
+            }
+            if let Some(output) = self.router.poll_output() {
+                self.carry_out(output);
+            } else {
+                let (verdict, frame) = self.loopback.pop_front()?;
+                self.dispose(verdict, frame);
+            }
+        }
+    }
+
+    /// When to call [`Netceptor::handle_timeout`].
+    pub fn next_deadline(&self) -> Deadline {
+        if !self.outputs.is_empty() || !self.loopback.is_empty() {
+            return Deadline::Now;
+        }
+        self.links
+            .next_deadline()
+            .min(self.backends.next_deadline())
+            .min(self.router.next_deadline())
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.link_timeouts(now);
+        if self.router.next_deadline().is_due(now.mono) {
+            self.router.handle_timeout(now);
+        }
+    }
+
+    /// Whether local senders should hold back on a link.
+    pub fn is_congested(&self, link: LinkId) -> bool {
+        self.links.is_congested(link)
+    }
+
+    /// Takes a name for a datagram port, a random one if it is empty.
+    ///
+    /// # Errors
+    /// The classic text: the name is too long, reserved or in use.
+    pub fn open_port(&mut self, name: &str, port: PortId) -> Result<ServiceName, String> {
+        self.router.open_port(name, port)
+    }
+
+    /// Gives a service name back, and withdraws its advertisement if it has one.
+    pub fn close_service(&mut self, now: Now, service: ServiceName) {
+        self.router.close_service(now, service);
+    }
+
+    /// Advertises a service of this node. `conn_type` is 0 for datagrams, 1 for streams (`wire.md` §9).
+    pub fn advertise(
+        &mut self,
+        now: Now,
+        service: ServiceName,
+        conn_type: u8,
+        tags: Option<BTreeMap<String, String>>,
+        work_commands: Option<Vec<WorkCommand>>,
+    ) {
+        let name = String::from_utf8_lossy(service.as_bytes());
+        self.router.advertise(now, &name, conn_type, tags, work_commands);
+    }
+
+    /// Sends a datagram of a port; `localhost` in any case is this node. Success means that it was handed to the next hop.
+    ///
+    /// # Errors
+    /// The classic text: no route, or too long.
+    pub fn send(
+        &mut self,
+        now: Now,
+        from: ServiceName,
+        node: &str,
+        service: &str,
+        data: &[u8],
+        hops: u8,
+    ) -> Result<(), String> {
+        let to_service = ServiceName::new(service)?;
+        let to = self.router.resolve(node);
+        if data.len() > MAX_PAYLOAD {
+            return Err(alloc::format!("datagram of {} bytes exceeds {MAX_PAYLOAD}", data.len()));
+        }
+        let mut frame = BytesMut::with_capacity(HEADER_LEN + data.len());
+        frame.resize(HEADER_LEN, 0);
+        frame.extend_from_slice(data);
+        self.send_frame(now, from, to, to_service, hops.min(MAX_HOPS), frame)
+            .map(drop)
+            .map_err(|error| error.as_str().into())
+    }
+
+    /// Pings a node; ends with [`NetOutput::PingDone`].
+    pub fn ping(&mut self, now: Now, token: ProbeToken, target: &str) {
+        self.router.ping(now, token, target);
+    }
+
+    /// Pings every hop on the way to a node; ends with [`NetOutput::TracerouteDone`].
+    pub fn traceroute(&mut self, now: Now, token: ProbeToken, target: &str) {
+        self.router.traceroute(now, token, target);
+    }
+
+    /// Nobody takes messages for the service of a [`NetOutput::Stream`]: its source is told.
+    pub fn service_unknown(&mut self, now: Now, header: &Header) {
+        self.router.service_unknown(now, header);
+    }
+
+    /// What is known of the mesh.
+    pub fn router(&self) -> &Router {
+        &self.router
+    }
+
+    /// Sends a message of a service of this node. `frame` is the payload behind [`HEADER_LEN`] bytes of room. Tells the link
+    /// it went to, if it left this node.
+    pub(super) fn send_frame(
+        &mut self,
+        now: Now,
+        from_service: ServiceName,
+        to: NameHash,
+        to_service: ServiceName,
+        hops: u8,
+        mut frame: BytesMut,
+    ) -> Result<Option<LinkId>, SendError> {
+        match self
+            .router
+            .send_data(now, from_service, to, to_service, hops, &mut frame)?
+        {
+            DataVerdict::Forward(link) => {
+                self.push_data(link, frame);
+                return Ok(Some(link));
+            }
+            verdict => self.loopback.push_back((verdict, frame)),
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,153 @@
+//! What links bring: who is a neighbour, and what becomes of frames.
+
+use bytes::BytesMut;
+
+use super::links::Pushed;
+use super::{NetOutput, Netceptor};
+use crate::id::LinkId;
+use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
+use crate::node::io::{Level, LinkOutput};
+use crate::time::Now;
+use crate::wire::classic::{self, RoutingUpdate};
+use crate::wire::{self, Kind};
+
+impl Netceptor {
+    /// What depends on a link that is gone or closing.
+    pub(super) fn drop_neighbour(&mut self, now: Now, id: LinkId) {
+        self.router.link_lost(now, id);
+        self.outputs.push_back(NetOutput::Lost(id));
+    }
+
+    /// One frame from a link: the hot path.
+    pub(super) fn frame(&mut self, now: Now, id: LinkId, mut frame: BytesMut) {
+        let Some(kind) = wire::kind(&frame) else { return };
+        match kind {
+            Kind::Route => return self.route_frame(now, id, &frame),
+            Kind::Reject => return self.close_link(now, id, &Refusal::RejectedByPeer, false),
+            _ => {}
+        }
+        if !self
+            .links
+            .live(id)
+            .is_some_and(|link| link.session.on_message(now.mono))
+        {
+            return;
+        }
+        match kind {
+            Kind::Data => {
+                let verdict = self.router.classify_data(now, &mut frame);
+                self.dispose(verdict, frame);
+            }
+            Kind::Advert => self.router.on_advert(now, id, &frame),
+            Kind::Extended => self.router.on_extended(now, id, &frame),
+            Kind::Unknown(kind) => {
+                self.log(Level::Debug, alloc::format!("message of unknown kind {kind} ignored"));
+            }
+            Kind::Route | Kind::Reject => {}
+        }
+    }
+
+    fn route_frame(&mut self, now: Now, id: LinkId, frame: &[u8]) {
+        let update = match RoutingUpdate::parse(frame) {
+            Ok(update) => update,
+            Err(error) => {
+                self.log(Level::Debug, alloc::format!("routing update ignored: {error}"));
+                return;
+            }
+        };
+        let listed = update
+            .connections
+            .as_ref()
+            .and_then(|list| list.get(self.node_id.as_str()).copied());
+        // Asked before the session is borrowed, though only the first update needs it.
+        let taken = self.links.is_connected(&update.forwarding_node);
+        let Some(link) = self.links.live(id) else { return };
+        let verdict = link
+            .session
+            .on_route(now.mono, &update.node_id, &update.forwarding_node, listed, |_| taken);
+        match verdict {
+            RouteVerdict::Ignore => {}
+            RouteVerdict::Process => self.router.on_route(now, id, &update),
+            RouteVerdict::Reject(refusal) => self.close_link(now, id, &refusal, true),
+            RouteVerdict::Accepted { peer, cost } => {
+                let remote = link.remote.clone();
+                let text = alloc::format!("connection established with {peer} at {remote}, cost {cost}");
+                self.log(Level::Info, text);
+                self.links.set_peer(peer, id);
+                self.links.rearm(id);
+                self.router.link_accepted(now, id, cost, &update);
+            }
+        }
+    }
+
+    /// Closes a link with a reason in the log, after a reject message if the table of sessions says so.
+    fn close_link(&mut self, now: Now, id: LinkId, refusal: &Refusal, reject: bool) {
+        let Some(link) = self.links.live(id) else { return };
+        link.session.on_closed(!reject);
+        let peer = link.session.peer().map(|(peer, _)| peer.clone());
+        let remote = link.remote.clone();
+        self.log(
+            Level::Warning,
+            alloc::format!("connection with {remote} closed: {refusal}"),
+        );
+        if reject {
+            self.push(id, Priority::Control, BytesMut::from(&classic::REJECT[..]));
+        }
+        if let Some(peer) = peer {
+            self.links.forget_peer(&peer);
+            self.drop_neighbour(now, id);
+        }
+        self.shut_link(id);
+    }
+
+    /// Tells the adapter to close.
+    pub(super) fn shut_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.any(id)
+            && !link.closing
+        {
+            link.closing = true;
+            self.outputs.push_back(NetOutput::Link(id, LinkOutput::Close));
+        }
+    }
+
+    pub(super) fn link_timeouts(&mut self, now: Now) {
+        while let Some(id) = self.links.pop_due(now.mono) {
+            let Some(link) = self.links.live(id) else { continue };
+            match link.session.handle_timeout(now.mono) {
+                TimeoutVerdict::Nothing => {}
+                TimeoutVerdict::Hello => {
+                    let hello = self.router.hello(now);
+                    self.push(id, Priority::Control, BytesMut::from(&hello[..]));
+                }
+                TimeoutVerdict::Close(refusal) => self.close_link(now, id, &refusal, false),
+            }
+            self.links.rearm(id);
+        }
+        self.dial_due(now);
+    }
+
+    pub(super) fn dial_due(&mut self, now: Now) {
+        while let Some((backend, address)) = self.backends.pop_due(now.mono) {
+            self.outputs.push_back(NetOutput::Dial { backend, address });
+        }
+    }
+
+    pub(super) fn push(&mut self, id: LinkId, priority: Priority, frame: BytesMut) {
+        match self.links.push(id, priority, frame) {
+            Pushed::Signal => self.outputs.push_back(NetOutput::Link(id, LinkOutput::Ready)),
+            Pushed::Dropped if priority == Priority::Control => {
+                // A neighbour that does not even take control messages is of no use to anybody.
+                self.log(
+                    Level::Warning,
+                    alloc::format!("link {} takes no control messages any more", id.0),
+                );
+                self.shut_link(id);
+            }
+            Pushed::Queued | Pushed::Dropped | Pushed::Gone => {}
+        }
+    }
+
+    pub(super) fn push_data(&mut self, id: LinkId, frame: BytesMut) {
+        self.push(id, Priority::Data, frame);
+    }
+}
