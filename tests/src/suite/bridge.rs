@@ -57,7 +57,7 @@ fn pump(mut from: &UnixStream, mut to: &UnixStream, held: &AtomicBool, cut: &Ato
     for socket in [from, to] {
         let set = socket
             .set_read_timeout(Some(LOOK))
-            .and(socket.set_write_timeout(Some(LOOK)));
+            .and_then(|()| socket.set_write_timeout(Some(LOOK)));
         set.expect("a socket can be set");
     }
     let mut buffer = [0; 16 << 10];

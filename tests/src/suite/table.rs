@@ -14,12 +14,15 @@ pub struct Column {
     pub cases: &'static [&'static str],
 }
 
+/// Whether a case of a column passed, and how long it took; by case and column.
+type Outcomes<'a> = BTreeMap<(&'a str, &'a str), (bool, Duration)>;
+
 /// Outcomes as they come; printed when all are there, past the capture of the test harness. A run of some cases only
 /// prints none.
 #[derive(Debug)]
 pub struct Table {
     columns: &'static [Column],
-    outcomes: Mutex<BTreeMap<(&'static str, &'static str), (bool, Duration)>>,
+    outcomes: Mutex<Outcomes<'static>>,
 }
 
 impl Table {
@@ -42,7 +45,7 @@ impl Table {
         }
     }
 
-    fn text(&self, outcomes: &BTreeMap<(&str, &str), (bool, Duration)>) -> String {
+    fn text(&self, outcomes: &Outcomes<'_>) -> String {
         let longest = self.columns.iter().max_by_key(|column| column.cases.len());
         let cases = longest.map_or(&[][..], |column| column.cases);
         let width = cases.iter().map(|case| case.len()).max().unwrap_or_default();

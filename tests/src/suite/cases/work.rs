@@ -143,12 +143,18 @@ pub fn no_runner_no_work(bench: &Bench) {
     let _node = bench.near(&setup);
     let refusal = bench.control("near").submit("work submit near cat", b"").unwrap_err();
     assert!(refusal.contains("no program to run units"), "{refusal}");
-    let units = bench.control("near").json("work list").unwrap();
-    let states: Vec<_> = units
-        .as_object()
-        .unwrap()
-        .values()
-        .map(|unit| &unit["StateName"])
-        .collect();
-    assert_eq!(states, ["Failed"]);
+    until("the unit has failed", PATIENCE, || {
+        let units = bench.control("near").json("work list").unwrap();
+        let states: Vec<_> = units
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|unit| &unit["StateName"])
+            .collect();
+        if states == ["Failed"] {
+            Ok(())
+        } else {
+            Err(units.to_string())
+        }
+    });
 }
