@@ -38,7 +38,7 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
     let started = || tracing::info!("Initialization complete");
     match run_node(config.to_core(Machine::current()), options, started) {
         Ok(End::Duplicate) => {
-            tracing::error!("an older node of the same ID is in the mesh: this one ends");
+            tracing::error!("duplicate node ID: an older node uses it in this mesh, so this one ends");
             ExitCode::SUCCESS
         }
         Ok(end) => fail(&end.to_string()),

@@ -3,6 +3,7 @@
 use receptor_core::node::io::{Command, Event, Reply};
 use receptor_core::time::Duration;
 use receptor_tests::pair::Pair;
+use receptor_tests::world::World;
 
 const PAIR: [usize; 2] = [Pair::LEFT, Pair::RIGHT];
 
@@ -63,6 +64,22 @@ fn connect_reaches_the_other_control_service() {
     let mut pair = Pair::new(4);
     let text = pair.control(Pair::LEFT, "connect right control ");
     assert_eq!(text, "Connecting\nReceptor Control, node right\n");
+}
+
+#[test]
+fn a_service_that_speaks_first_is_heard_after_connecting_was_read() {
+    let mut pair = Pair::new(4);
+    let pipe = pair.open_control(Pair::LEFT);
+    pair.write(Pair::LEFT, pipe, b"connect right control\n");
+    let answered = |pair: &World| pair.text(Pair::LEFT, pipe).contains("Connecting");
+    assert!(pair.run_until(Duration::from_secs(1), answered));
+    pair.run_for(Duration::from_millis(15));
+    assert!(pair.text(Pair::LEFT, pipe).ends_with("\nConnecting\n"));
+    pair.run_for(Duration::from_millis(10));
+    assert!(
+        pair.text(Pair::LEFT, pipe)
+            .ends_with("\nReceptor Control, node right\n")
+    );
 }
 
 #[test]

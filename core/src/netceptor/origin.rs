@@ -129,6 +129,9 @@ impl Router {
         for link in links {
             self.send(link, &frame);
         }
+        // Those who believe the notice go back to our numbers, but keep the connections of the other: a record with a higher
+        // number has to follow.
+        self.connections_changed(now);
     }
 
     /// One of our nodes hands back a record of this node. The mesh ignores us until we are above it.

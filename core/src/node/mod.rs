@@ -38,7 +38,7 @@ use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
 use crate::stream;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
 use commands::Asker;
 use conn::{Conn, Owner};
@@ -102,6 +102,8 @@ pub struct Node {
 
     sessions: BTreeMap<u64, sessions::Client>,
     next_session: u64,
+    /// Sessions whose bridge is mute for now, in the order of time.
+    muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
@@ -147,6 +149,7 @@ impl Node {
             touched: BTreeSet::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
+            muted: VecDeque::new(),
             control_services: BTreeSet::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
@@ -197,6 +200,10 @@ impl Node {
             .next_deadline()
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(Deadline::at(
+                self.muted.front().map(|&(until, _)| until),
+                "bridge of a control session speaks",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -229,6 +236,7 @@ impl Node {
     fn timeouts(&mut self, now: Now) {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
+        self.unmute(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }

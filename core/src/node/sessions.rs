@@ -1,6 +1,7 @@
 //! Control sessions: their connection on one side, what their commands ask for on the other.
 
 use alloc::string::String;
+use core::time::Duration;
 
 use bytes::Bytes;
 
@@ -8,8 +9,12 @@ use super::Node;
 use super::conn::{Conn, Owner};
 use crate::control::{self, ConnectRequest, Origin, RawInput, Reply, Request, Session};
 use crate::id::NodeId;
-use crate::time::Now;
+use crate::time::{Instant, Now};
 use crate::workceptor::{ClientKey, SessionKey};
+
+/// What a bridged stream says waits this long behind `Connecting`. A service that speaks first can be heard in the same
+/// instant in which its stream is open; `receptorctl connect` reads both at one time then, and never shows the second.
+const CONNECT_PAUSE: Duration = Duration::from_millis(20);
 
 /// One control session.
 #[derive(Debug)]
@@ -25,6 +30,8 @@ pub(super) struct Client {
     raw_ended: bool,
     /// Raw output given to the session and not yet known to be transmitted.
     raw_queued: usize,
+    /// Its bridge is mute until then.
+    muted_until: Option<Instant>,
 }
 
 /// What raw bytes of a session are.
@@ -67,6 +74,7 @@ impl Node {
             held: None,
             raw_ended: false,
             raw_queued: 0,
+            muted_until: None,
         };
         self.sessions.insert(key, client);
         self.owners.insert(conn, Owner::Session(key));
@@ -224,13 +232,16 @@ impl Node {
     }
 
     /// The stream of a `connect` is open, or could not be opened.
-    pub(super) fn connected(&mut self, key: u64, stream: Conn, result: Result<(), String>) {
+    pub(super) fn connected(&mut self, now: Now, key: u64, stream: Conn, result: Result<(), String>) {
         let Some(mut client) = self.sessions.remove(&key) else {
             return;
         };
         match result {
             Ok(()) => {
                 client.stage = Stage::Bridge(stream);
+                let until = now.mono + CONNECT_PAUSE;
+                client.muted_until = Some(until);
+                self.muted.push_back((until, key));
                 self.owners.insert(stream, Owner::Session(key));
                 self.session_answer(&mut client, Reply::Connecting);
             }
@@ -238,6 +249,16 @@ impl Node {
         }
         self.sessions.insert(key, client);
         self.touch_session(key);
+    }
+
+    /// Lets bridges speak whose pause is over.
+    pub(super) fn unmute(&mut self, now: Now) {
+        while let Some(&(until, key)) = self.muted.front()
+            && until <= now.mono
+        {
+            self.muted.pop_front();
+            self.touch_session(key);
+        }
     }
 
     fn connect(&mut self, now: Now, key: u64, request: &ConnectRequest) -> Result<(), String> {
@@ -317,6 +338,9 @@ impl Node {
         let Stage::Bridge(stream) = client.stage else {
             return false;
         };
+        if client.muted_until.is_some_and(|until| until > now.mono) {
+            return false;
+        }
         let mut progress = false;
         while client.session.pending_output() < control::OUTPUT_MAX {
             let Some(data) = self.conn_read(now, stream) else { break };

@@ -197,7 +197,7 @@ impl Node {
         let Some(&owner) = self.owners.get(&conn) else { return };
         match event {
             stream::Event::Connected => match owner {
-                Owner::Connecting(key) => self.connected(key, conn, Ok(())),
+                Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
                 Owner::Dialing(pipe, command) => {
                     self.bridge(conn, Conn::Pipe(pipe));
                     self.outputs.push_back(Output::Reply(command, Reply::Done));
@@ -219,7 +219,7 @@ impl Node {
     fn stream_lost(&mut self, now: Now, conn: Conn, owner: Owner, reason: String) {
         self.conn_release(now, conn);
         match owner {
-            Owner::Connecting(key) => self.connected(key, conn, Err(reason)),
+            Owner::Connecting(key) => self.connected(now, key, conn, Err(reason)),
             Owner::Dialing(pipe, command) => {
                 self.pipes.remove(&pipe);
                 self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));

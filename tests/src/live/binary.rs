@@ -8,10 +8,17 @@ use std::sync::OnceLock;
 /// The `receptor` binary: `RECEPTOR_TEST_BINARY`, or the one of this workspace in the profile of this test, built first.
 pub fn receptor() -> &'static Path {
     static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    let build = || build("receptor-cli", "receptor");
     BINARY.get_or_init(|| env::var_os("RECEPTOR_TEST_BINARY").map_or_else(build, PathBuf::from))
 }
 
-fn build() -> PathBuf {
+/// The runner of units as a program of its own, built first.
+pub fn unit_runner() -> &'static Path {
+    static BINARY: OnceLock<PathBuf> = OnceLock::new();
+    BINARY.get_or_init(|| build("receptor-host", "receptor-unit-runner"))
+}
+
+fn build(package: &str, binary: &str) -> PathBuf {
     let profile_dir = profile_dir();
     let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
@@ -22,9 +29,9 @@ fn build() -> PathBuf {
             "build",
             "--quiet",
             "--package",
-            "receptor-cli",
+            package,
             "--bin",
-            "receptor",
+            binary,
             "--profile",
             profile,
             "--target-dir",
@@ -33,8 +40,8 @@ fn build() -> PathBuf {
         .current_dir(workspace())
         .status()
         .expect("cargo can be started");
-    assert!(status.success(), "building the receptor binary: {status}");
-    profile_dir.join("receptor")
+    assert!(status.success(), "building {binary}: {status}");
+    profile_dir.join(binary)
 }
 
 /// The root of the workspace.

@@ -19,7 +19,7 @@ mod receptorctl;
 mod scratch;
 mod wait;
 
-pub use binary::receptor;
+pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes};
 pub use peers::{go_node, python_client, script};

@@ -316,13 +316,11 @@ impl Node {
         self.scratch.join(&format!("{}.yml", self.id))
     }
 
-    /// The directories of its units.
+    /// The directories of its units. Files beside them are the node's own.
     pub fn unit_directories(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.data_directory());
-        entries.map_or_else(
-            |_| Vec::new(),
-            |entries| entries.flatten().map(|entry| entry.path()).collect(),
-        )
+        let entries = fs::read_dir(self.data_directory()).into_iter().flatten();
+        let paths = entries.flatten().map(|entry| entry.path());
+        paths.filter(|path| path.is_dir()).collect()
     }
 
     /// Where its units are, unless its `datadir` was changed.

@@ -51,6 +51,11 @@ impl Scratch {
         path
     }
 
+    /// What makes a process one of this directory's, as an argument for `env`.
+    pub fn mark(&self) -> String {
+        format!("{MARK}={}", self.path().display())
+    }
+
     /// Every living process that inherited the mark of this directory: daemons, runners, and what they run.
     pub fn processes(&self) -> Vec<Process> {
         processes_of(self.path())

@@ -230,3 +230,24 @@ fn two_live_nodes_of_one_name_do_not_race_for_ever() {
     let dead = |node: usize| mesh.events[node].contains(&RouterOutput::Duplicate);
     assert!(dead(0) ^ dead(3), "one of them has to go");
 }
+
+#[test]
+fn the_older_of_two_nodes_is_reached_again_once_the_newer_has_gone() {
+    let mut mesh = line(3, false, 13);
+    mesh.run_secs(3);
+    let mut newer = router("n0", 98);
+    newer.set_epoch(now_at(mesh.now), epoch(9));
+    mesh.routers.push(newer);
+    mesh.events.push(vec![]);
+    let wire = mesh.connect(2, 3, false);
+    while !mesh.events[3].contains(&RouterOutput::Duplicate) {
+        mesh.run(Duration::from_millis(10));
+        assert!(
+            mesh.now < Instant::ZERO + Duration::from_secs(10),
+            "the newer one does not end"
+        );
+    }
+    mesh.cut(wire);
+    mesh.run_secs(2);
+    assert!(mesh.routers[1].reachable("n0") && mesh.routers[2].reachable("n0"));
+}

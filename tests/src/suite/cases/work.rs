@@ -1,0 +1,160 @@
+//! Units of work.
+
+use receptor_core::config::BackendKind;
+use serde_json::Value;
+
+use crate::live::{UNIT_LIMIT, free_port, until};
+use crate::suite::{Bench, PATIENCE, until_reachable};
+
+fn is(name: &'static str) -> impl Fn(&Value) -> bool {
+    move |status| status["StateName"] == name
+}
+
+/// Submits and waits for a state.
+fn submit(bench: &Bench, at: &str, command: &str, stdin: &[u8], state: &'static str) -> String {
+    let line = format!("work submit {command}");
+    let submitted = bench.control(at).submit(&line, stdin);
+    let unit = submitted.unwrap_or_else(|error| panic!("{line}: {error}")).unit;
+    bench.control(at).wait_for_unit(&unit, UNIT_LIMIT, is(state));
+    unit
+}
+
+fn results(bench: &Bench, at: &str, unit: &str) -> Vec<u8> {
+    bench.control(at).results(unit, 0).unwrap()
+}
+
+/// Nothing of a unit is left when it was released.
+fn release(bench: &Bench, at: &str, unit: &str) {
+    bench.control(at).json(&format!("work release {unit}")).unwrap();
+    until("the unit's directory is gone", PATIENCE, || {
+        if bench.unit(at, unit).exists() {
+            Err(unit.to_owned())
+        } else {
+            Ok(())
+        }
+    });
+}
+
+/// No process of the scratch directory runs `what`.
+fn until_no_process(bench: &Bench, what: &str) {
+    until(&format!("no {what} runs"), PATIENCE, || {
+        let processes = bench.scratch.processes();
+        match processes.iter().find(|process| process.command_line.contains(what)) {
+            Some(process) => Err(format!("{process:?}")),
+            None => Ok(()),
+        }
+    });
+}
+
+/// Runs, gives its output whole and in part, and is released.
+pub fn a_local_unit(bench: &Bench) {
+    let _node = bench.near(&bench.worker("near").backend(BackendKind::LocalOnly));
+    let input = super::pattern(1, 200_000);
+    let unit = submit(bench, "near", "near cat", &input, "Succeeded");
+    assert!(results(bench, "near", &unit) == input);
+    let tail = bench.control("near").results(&unit, 150_000).unwrap();
+    assert!(tail == input[150_000..]);
+    release(bench, "near", &unit);
+}
+
+/// The same on another node.
+pub fn a_remote_unit(bench: &Bench) {
+    let port = free_port();
+    let near = bench.near(&bench.worker("near").listen(port));
+    let _far = bench.far(&bench.worker("far").peer(port));
+    until_reachable(&*near, "far");
+    let input = super::pattern(2, 1 << 20);
+    let unit = submit(bench, "near", "far cat", &input, "Succeeded");
+    assert!(results(bench, "near", &unit) == input);
+    release(bench, "near", &unit);
+    until("the other node has released it", PATIENCE, || {
+        let left = bench.control("far").json("work list").unwrap();
+        match left.as_object() {
+            Some(units) if units.is_empty() => Ok(()),
+            _ => Err(left.to_string()),
+        }
+    });
+}
+
+/// A cancelled unit keeps what it has said, and nothing of it runs on.
+pub fn cancelled_local_and_remote(bench: &Bench) {
+    let port = free_port();
+    let near = bench.near(&bench.worker("near").listen(port));
+    let _far = bench.far(&bench.worker("far").peer(port));
+    until_reachable(&*near, "far");
+    for target in ["near", "far"] {
+        let unit = submit(bench, "near", &format!("{target} slow"), b"said", "Running");
+        let mut session = bench.control("near");
+        session.wait_for_unit(&unit, UNIT_LIMIT, |status| status["StdoutSize"] == 4);
+        session.json(&format!("work cancel {unit}")).unwrap();
+        session.wait_for_unit(&unit, UNIT_LIMIT, is("Canceled"));
+        assert_eq!(results(bench, "near", &unit), b"said");
+        until_no_process(bench, "sleep 600");
+    }
+}
+
+/// A unit runs on while its node is away, and the node finds it again.
+pub fn goes_on_while_its_node_is_away(bench: &Bench) {
+    let setup = bench.worker("near").backend(BackendKind::LocalOnly);
+    let node = bench.near(&setup);
+    let before = submit(bench, "near", "near gate", b"one ", "Running");
+    let meanwhile = submit(bench, "near", "near gate", b"two ", "Running");
+    node.shutdown();
+    drop(node);
+
+    let node = bench.near(&setup);
+    let status = bench.control("near").json(&format!("work status {before}")).unwrap();
+    assert_eq!(status["StateName"], "Running", "{status}");
+    node.shutdown();
+    drop(node);
+    bench.open_gate();
+    until_no_process(bench, "until test");
+
+    let _node = bench.near(&setup);
+    for (unit, output) in [(before, "begun\none done\n"), (meanwhile, "begun\ntwo done\n")] {
+        let mut session = bench.control("near");
+        session.wait_for_unit(&unit, UNIT_LIMIT, is("Succeeded"));
+        assert_eq!(results(bench, "near", &unit), output.as_bytes());
+        release(bench, "near", &unit);
+    }
+}
+
+/// The submitter waits for a node that comes back, and gets all of the output once.
+pub fn goes_on_while_a_remote_node_is_away(bench: &Bench) {
+    let port = free_port();
+    let near = bench.near(&bench.worker("near").peer(port));
+    let setup = bench.worker("far").listen(port);
+    let far = bench.far(&setup);
+    until_reachable(&*near, "far");
+    let unit = submit(bench, "near", "far gate", b"word ", "Running");
+    far.shutdown();
+    drop(far);
+    bench.open_gate();
+    until_no_process(bench, "until test");
+    let _far = bench.far(&setup);
+    bench.control("near").wait_for_unit(&unit, UNIT_LIMIT, is("Succeeded"));
+    assert_eq!(results(bench, "near", &unit), b"begun\nword done\n");
+}
+
+/// A node without a runner says so, and leaves no unit that waits for ever.
+pub fn no_runner_no_work(bench: &Bench) {
+    let mut setup = bench.worker("near").backend(BackendKind::LocalOnly);
+    setup.options.runner = None;
+    let _node = bench.near(&setup);
+    let refusal = bench.control("near").submit("work submit near cat", b"").unwrap_err();
+    assert!(refusal.contains("no program to run units"), "{refusal}");
+    until("the unit has failed", PATIENCE, || {
+        let units = bench.control("near").json("work list").unwrap();
+        let states: Vec<_> = units
+            .as_object()
+            .unwrap()
+            .values()
+            .map(|unit| &unit["StateName"])
+            .collect();
+        if states == ["Failed"] {
+            Ok(())
+        } else {
+            Err(units.to_string())
+        }
+    });
+}

@@ -1,0 +1,117 @@
+//! Which cases there are, and the tests made of them.
+
+/// Makes a module of tests for each pair of adapters, and the table of all of them.
+///
+/// `every` runs all cases, `mesh` only those in which the two nodes meet.
+///
+/// ```ignore
+/// receptor_tests::conformance! {
+///     tokio: every(on_tokio::adapter, on_tokio::adapter),
+/// }
+/// ```
+#[macro_export]
+macro_rules! conformance {
+    ($($column:ident: $which:ident($near:path, $far:path)),+ $(,)?) => {
+        static TABLE: $crate::suite::Table = $crate::suite::Table::new(&[
+            $($crate::suite::Column { name: stringify!($column), cases: $column::CASES }),+
+        ]);
+        $($crate::conformance_cases! { $which $column $near, $far })+
+    };
+}
+
+/// The list of cases.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_cases {
+    (every $column:ident $near:path, $far:path) => {
+        $crate::conformance_tests! { $column $near, $far;
+            links two_nodes_over_tcp,
+            links a_chain_of_three,
+            links a_link_is_lost_and_comes_back,
+            links an_embedding_program_brings_links,
+            links one_byte_at_a_time,
+            links a_broken_external_link_is_noticed,
+            streams both_halves_close_on_their_own,
+            streams four_mebibytes_each_way_at_once,
+            streams a_dropped_stream_is_closed,
+            streams a_reader_that_does_not_read_holds_up_its_writer,
+            streams many_at_once,
+            streams nobody_listens,
+            datagrams delivered_or_reported,
+            datagrams a_full_socket_loses_and_goes_on,
+            services listed_while_they_exist,
+            services names_are_given_once,
+            control greeting_and_status,
+            control connected_through_to_a_service,
+            control a_locked_socket_is_an_error_at_the_start,
+            start a_taken_port_is_an_error,
+            start a_contradiction_is_an_error,
+            start a_data_directory_that_cannot_be_is_an_error,
+            work a_local_unit,
+            work a_remote_unit,
+            work cancelled_local_and_remote,
+            work goes_on_while_its_node_is_away,
+            work goes_on_while_a_remote_node_is_away,
+            work no_runner_no_work,
+            disk one_slow_unit_does_not_hold_up_others,
+            disk a_slow_start_delays_nobody_else,
+            disk a_node_ends_although_its_disk_hangs,
+            shutdown everything_is_free_again,
+            shutdown what_is_queued_is_sent,
+            shutdown a_stuck_peer_delays_a_second_at_most,
+            shutdown handles_end_with_their_node,
+            shutdown without_handles_a_node_ends,
+            shutdown any_handle_keeps_a_node_alive,
+        }
+    };
+    (mesh $column:ident $near:path, $far:path) => {
+        $crate::conformance_tests! { $column $near, $far;
+            links two_nodes_over_tcp,
+            links a_chain_of_three,
+            links a_link_is_lost_and_comes_back,
+            links an_embedding_program_brings_links,
+            links one_byte_at_a_time,
+            links a_broken_external_link_is_noticed,
+            streams both_halves_close_on_their_own,
+            streams four_mebibytes_each_way_at_once,
+            streams a_dropped_stream_is_closed,
+            streams a_reader_that_does_not_read_holds_up_its_writer,
+            streams many_at_once,
+            streams nobody_listens,
+            datagrams delivered_or_reported,
+            services listed_while_they_exist,
+            control connected_through_to_a_service,
+            work a_remote_unit,
+            work cancelled_local_and_remote,
+            work goes_on_while_a_remote_node_is_away,
+            shutdown what_is_queued_is_sent,
+        }
+    };
+}
+
+/// One test per case.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_tests {
+    ($column:ident $near:path, $far:path; $($area:ident $case:ident),+ $(,)?) => {
+        mod $column {
+            #[allow(unused_imports, reason = "paths of adapters are given as the caller sees them")]
+            use super::*;
+
+            pub(super) const CASES: &[&str] = &[$(concat!(stringify!($area), "::", stringify!($case))),+];
+
+            $(
+                #[test]
+                fn $case() {
+                    $crate::suite::run(
+                        &super::TABLE,
+                        stringify!($column),
+                        concat!(stringify!($area), "::", stringify!($case)),
+                        ($near(), $far()),
+                        $crate::suite::cases::$area::$case,
+                    );
+                }
+            )+
+        }
+    };
+}
