@@ -1,14 +1,27 @@
-//! One node, run on tokio until it ends.
+//! One node, run until it ends, on the runtime that is built in.
+
+#[cfg(all(feature = "smol", not(feature = "tokio")))]
+mod on_smol;
+#[cfg(feature = "tokio")]
+mod on_tokio;
 
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use receptor_host::adapter::{End, Options};
 use receptor_host::reap;
-use receptor_tokio::{End, Mesh, Options, RunnerProgram};
+use receptor_host::runner::RunnerProgram;
 
+#[cfg(all(feature = "smol", not(feature = "tokio")))]
+use self::on_smol::run_node;
+#[cfg(feature = "tokio")]
+use self::on_tokio::run_node;
 use crate::config::Config;
 use crate::config::to_core::Machine;
 use crate::logging::LevelControl;
+
+#[cfg(not(any(feature = "tokio", feature = "smol")))]
+compile_error!("choose a runtime: feature `tokio` (the default) or `smol`");
 
 /// Runs the node. Signals end the process at once, as they do with the classic node; a node that has to make way for an
 /// older one of its name ends with success, also as there (`differences-1.5.5.md` §1).
@@ -19,25 +32,17 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
             tracing::warn!("orphaned processes will not be reaped: {error}");
         }
     }
-    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start the runtime: {error}")),
-    };
-    let end = runtime.block_on(async {
-        let mut options = Options::default();
-        options.data_dir = Some(config.node.data_dir.clone());
-        options.runner = Some(RunnerProgram::default());
-        let mesh = Mesh::start(config.to_core(Machine::current()), options).await?;
-        tracing::info!("Initialization complete");
-        Ok::<End, receptor_tokio::StartError>(mesh.closed().await)
-    });
-    match end {
+    let mut options = Options::default();
+    options.data_dir = Some(config.node.data_dir.clone());
+    options.runner = Some(RunnerProgram::default());
+    let started = || tracing::info!("Initialization complete");
+    match run_node(config.to_core(Machine::current()), options, started) {
         Ok(End::Duplicate) => {
             tracing::error!("duplicate node ID: an older node uses it in this mesh, so this one ends");
             ExitCode::SUCCESS
         }
         Ok(end) => fail(&end.to_string()),
-        Err(error) => fail(&error.to_string()),
+        Err(error) => fail(&error),
     }
 }
 

@@ -3,25 +3,35 @@
 //! `cargo +nightly fuzz run work -- -dict=fuzz/dict/wire.dict` looks for new inputs from the top folder; in this folder,
 //! `cargo test --no-default-features` replays the committed corpus and all golden vectors with the stable compiler.
 //!
-//! A new target is a function here, an entry in [`TARGETS`], a file in `fuzz_targets/`, a `[[bin]]` in `Cargo.toml` and a
+//! A new target is a function here, an entry in [`PARSERS`] or [`MACHINES`], a file in `fuzz_targets/`, a `[[bin]]` in `Cargo.toml` and a
 //! folder in `corpus/`. `tests/replay.rs` checks that none of them is forgotten.
 #![forbid(unsafe_code)]
 
 mod classic;
+mod control;
 mod extended;
 mod frame;
+mod link;
+mod node;
+mod rig;
+mod source;
+mod stream;
 mod work;
 
 pub use classic::{advert, route, unreachable};
+pub use control::control;
 pub use extended::extended;
 pub use frame::data;
+pub use link::link;
+pub use node::node;
+pub use stream::stream;
 pub use work::work;
 
 /// A function that takes any bytes.
 pub type Target = fn(&[u8]);
 
-/// All targets by the name of their binary.
-pub const TARGETS: &[(&str, Target)] = &[
+/// Targets that read messages, by the name of their binary.
+pub const PARSERS: &[(&str, Target)] = &[
     ("data", data),
     ("route", route),
     ("advert", advert),
@@ -29,3 +39,11 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("extended", extended),
     ("work", work),
 ];
+
+/// Targets that drive machines, by the name of their binary.
+pub const MACHINES: &[(&str, Target)] = &[("link", link), ("control", control), ("stream", stream), ("node", node)];
+
+/// All targets.
+pub fn targets() -> impl Iterator<Item = (&'static str, Target)> {
+    PARSERS.iter().chain(MACHINES).copied()
+}

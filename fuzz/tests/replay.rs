@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use receptor_fuzz::TARGETS;
+use receptor_core::rng::Rng;
+use receptor_fuzz::{MACHINES, PARSERS, targets};
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -41,7 +42,7 @@ fn vector(path: &Path) -> Vec<u8> {
 
 #[test]
 fn every_target_takes_its_corpus() {
-    for (name, target) in TARGETS {
+    for (name, target) in targets() {
         let corpus = files(&folder("corpus").join(name));
         assert!(!corpus.is_empty(), "{name} has no corpus");
         for path in corpus {
@@ -52,7 +53,7 @@ fn every_target_takes_its_corpus() {
 }
 
 #[test]
-fn every_target_takes_all_vectors_whole_cut_short_and_damaged() {
+fn every_parser_takes_all_vectors_whole_cut_short_and_damaged() {
     let paths = files(&folder("../tests/vectors"));
     let vectors: Vec<_> = paths
         .iter()
@@ -61,7 +62,7 @@ fn every_target_takes_all_vectors_whole_cut_short_and_damaged() {
     assert!(!vectors.is_empty());
     for path in vectors {
         let bytes = vector(path);
-        for (name, target) in TARGETS {
+        for (name, target) in PARSERS {
             println!("{name} {}", path.display());
             for len in 0..=bytes.len() {
                 target(&bytes[..len]);
@@ -77,12 +78,37 @@ fn every_target_takes_all_vectors_whole_cut_short_and_damaged() {
     }
 }
 
+/// A little of what a fuzzer does, the same in every run: noise, and corpus files with bytes changed.
+#[test]
+fn every_machine_takes_new_input() {
+    const ROUNDS: usize = 200;
+    for (name, target) in MACHINES {
+        let corpus: Vec<_> = files(&folder("corpus").join(name))
+            .iter()
+            .map(|path| fs::read(path).expect("a readable corpus file"))
+            .collect();
+        let mut rng = Rng::from_seed([9; 32]);
+        for round in 0..ROUNDS {
+            let mut input = match rng.below(corpus.len() as u64 + 1).checked_sub(1) {
+                Some(at) => corpus[at as usize].clone(),
+                None => (0..rng.below(500)).map(|_| rng.next_u64() as u8).collect(),
+            };
+            for _ in 0..rng.below(8).min(input.len() as u64) {
+                let at = rng.below(input.len() as u64) as usize;
+                input[at] = rng.next_u64() as u8;
+            }
+            println!("{name} round {round}: {input:?}");
+            target(&input);
+        }
+    }
+}
+
 #[test]
 fn every_target_has_a_binary() {
     let manifest = fs::read_to_string(folder("Cargo.toml")).expect("the manifest");
     let binaries = manifest.lines().filter(|line| *line == "[[bin]]").count();
-    assert_eq!(binaries, TARGETS.len());
-    for (name, _) in TARGETS {
+    assert_eq!(binaries, targets().count());
+    for (name, _) in targets() {
         assert!(
             manifest.contains(&format!("name = \"{name}\"")),
             "{name} is not in Cargo.toml"

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use receptor_core::deadline::Deadline;
-use receptor_core::error::CallerError;
 use receptor_core::id::{BackendId, LinkId, PipeId};
-use receptor_core::node::Node;
 use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, PipeOutput};
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
-use receptor_host::adapter::{self, DriverEnd, End, LocalEnd, LocalNews, MeshEvent, ReadySet, Source, UnitWorker};
+use receptor_host::adapter::{
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, Source, UnitWorker,
+};
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -44,32 +44,6 @@ const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
 
 /// How long a deadline rests that is due again although its timeout was handled and gave nothing.
 const FRUITLESS_PAUSE: Duration = Duration::from_millis(10);
-
-/// What the driver drives: the node, or a stand-in in tests.
-pub(crate) trait Machine: Send + 'static {
-    fn handle(&mut self, now: Now, input: Input) -> Result<(), CallerError>;
-    fn poll_output(&mut self) -> Option<Output>;
-    fn next_deadline(&self) -> Deadline;
-    fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>);
-}
-
-impl Machine for Node {
-    fn handle(&mut self, now: Now, input: Input) -> Result<(), CallerError> {
-        self.handle(now, input)
-    }
-
-    fn poll_output(&mut self) -> Option<Output> {
-        self.poll_output()
-    }
-
-    fn next_deadline(&self) -> Deadline {
-        self.next_deadline()
-    }
-
-    fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
-        self.pull_frames(now, link, max_bytes, into);
-    }
-}
 
 /// What a driver is made of besides its machine.
 pub(crate) struct Parts {

@@ -8,13 +8,13 @@ use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Reply};
-use receptor_host::adapter::{DropFlag, End, LocalEnd, MeshError, MeshEvent, Options, Pong, StartError};
+use receptor_host::adapter::{DropFlag, End, LocalEnd, Machine, MeshError, MeshEvent, Options, Pong, StartError};
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
-use crate::driver::{self, Machine, Parts};
+use crate::driver::{self, Parts};
 use crate::links::Connection;
 use crate::socket::{PacketSocket, SocketParts};
 use crate::stream::MeshStream;

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use receptor_tests::live::{Builder, Node, Scratch, UNIT_LIMIT, free_port, holds_for, routes, skipped, until};
+use receptor_tests::live::{Builder, Node, Process, Scratch, UNIT_LIMIT, free_port, holds_for, routes, skipped, until};
 
 fn listening(scratch: &Scratch) -> Node {
     Builder::new(scratch, "target").listen(free_port(), 1.0).work().start()
@@ -140,6 +140,101 @@ fn with_small_disk(scratch: &Scratch, id: &str, kilobytes: u32) -> Option<Builde
 
 fn no_space(text: &str) -> bool {
     text.to_lowercase().contains("no space left")
+}
+
+#[test]
+fn a_disk_that_is_full_for_input_and_output() {
+    let scratch = Scratch::new();
+    let Some(builder) = with_small_disk(&scratch, "full", 4_096) else {
+        return;
+    };
+    let mut node = builder.local_only().start();
+    let kept = node.submit("full", "cat", b"kept").unit;
+    let status = node
+        .control()
+        .wait_for_unit(&kept, UNIT_LIMIT, |status| status["State"] == 2);
+    assert_eq!(status["StdoutSize"], 4, "{status}");
+
+    // Input.
+    let refused = node
+        .control()
+        .submit("work submit full cat", &vec![b'x'; 16 << 20])
+        .expect_err("a full disk");
+    assert!(no_space(&refused), "{refused}");
+    node.assert_alive();
+    let list = node.control().json("work list").expect("a list");
+    for unit in list
+        .as_object()
+        .expect("an object")
+        .keys()
+        .filter(|unit| **unit != kept)
+    {
+        // The record has no room either, until the input is given up.
+        let status = node
+            .control()
+            .wait_for_unit(unit, UNIT_LIMIT, |status| status["State"].as_u64() > Some(1));
+        assert_eq!(status["State"], 3, "{status}");
+        assert!(no_space(status["Detail"].as_str().expect("text")), "{status}");
+        node.control()
+            .json(&format!("work release {unit}"))
+            .expect("it can be released");
+    }
+
+    // Output: the command is held up, and can be cancelled; the record of that waits for room.
+    let spare = node.submit("full", "shell 'head -c 100000 /dev/zero'", b"").unit;
+    node.control()
+        .wait_for_unit(&spare, UNIT_LIMIT, |status| status["State"] == 2);
+    let unit = node.submit("full", "shell 'exec head -c 16000000 /dev/zero'", b"").unit;
+    node.control().wait_for_unit(&unit, UNIT_LIMIT, |status| {
+        status["StdoutSize"].as_u64() > Some(3_000_000)
+    });
+    holds_for("a unit with half its output runs", Duration::from_secs(1), || {
+        let status = node.control().json(&format!("work status {unit}"))?;
+        if status["State"] == 1 {
+            Ok(())
+        } else {
+            Err(status.to_string())
+        }
+    });
+    let mut cancelling = node.control();
+    cancelling
+        .send(format!("work cancel {unit}\n").as_bytes())
+        .expect("it is read");
+    until("the command is gone", UNIT_LIMIT, || {
+        let processes = scratch.processes();
+        let of_unit = |process: &&Process| process.command_line.starts_with("head -c 16000000");
+        processes
+            .iter()
+            .find(of_unit)
+            .map_or(Ok(()), |process| Err(format!("{process:?}")))
+    });
+    node.control()
+        .json(&format!("work release {spare}"))
+        .expect("it can be released");
+    assert_eq!(
+        cancelling.line().expect("an answer"),
+        format!("{{\"cancelled\":\"{unit}\"}}")
+    );
+    let status = node
+        .control()
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["State"].as_u64() > Some(1));
+    assert_eq!(status["StateName"], "Canceled", "{status}");
+    node.assert_alive();
+    node.control()
+        .json(&format!("work release {unit}"))
+        .expect("it can be released");
+
+    // There is space again.
+    let unit = node.submit("full", "cat", &vec![b'y'; 1 << 20]).unit;
+    assert_eq!(
+        node.control().results(&unit, 0).expect("results of a known unit").len(),
+        1 << 20
+    );
+    assert_eq!(
+        node.control().results(&kept, 0).expect("results of a known unit"),
+        b"kept"
+    );
+    node.assert_alive();
 }
 
 #[test]

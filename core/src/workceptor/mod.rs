@@ -98,6 +98,7 @@ const READ_MAX: usize = 64 << 10;
 enum Purpose {
     Create,
     WriteStdin,
+    DropStdin,
     Update {
         change: Change,
         sync: bool,
@@ -260,7 +261,8 @@ impl Workceptor {
             Purpose::SessionHash => self.session_hashed(&id, result),
             Purpose::WriteOutput => self.output_written(&id, result),
             Purpose::HashOutput { total } => self.output_hashed(&id, total, result),
-            Purpose::SessionRead { .. } | Purpose::PeerRead { .. } => {}
+            // If it did not help, the record is tried again all the same.
+            Purpose::DropStdin | Purpose::SessionRead { .. } | Purpose::PeerRead { .. } => {}
         }
     }
 

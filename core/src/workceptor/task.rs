@@ -27,6 +27,8 @@ pub enum UnitTask {
         /// The bytes.
         data: Bytes,
     },
+    /// Cut `stdin` to nothing: nobody will read it, and a record may need the room.
+    DropStdin,
     /// Apply a change to the record under the unit's lock: read, [`Record::apply`], write anew, rename. With `sync`,
     /// `stdin` and `stdout` (if they exist) and then the record are durable when answered.
     Update {
@@ -97,7 +99,7 @@ pub enum UnitError {
 /// The answer to a [`UnitTask`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum UnitTaskResult {
-    /// Done (`Create`, `WriteStdin`, `WriteOutput`, `Cancel`, `Remove`).
+    /// Done (`Create`, `WriteStdin`, `DropStdin`, `WriteOutput`, `Cancel`, `Remove`).
     Done,
     /// The record as it now is (`Update`).
     Record(Record),

@@ -88,6 +88,12 @@ impl Workceptor {
             }
             _ => {}
         }
+        let is_end = matches!(
+            change.kind(),
+            ChangeKind::Failed | ChangeKind::Canceled | ChangeKind::Lost | ChangeKind::Expired
+        );
+        // After a restart, a remote unit whose stdin is recorded as complete goes on with it.
+        let resumable = unit.record.extra.remote().is_some_and(|remote| remote.stdin_complete);
         let first = unit.tries == 0;
         let wait = back_off(unit.tries);
         unit.tries += 1;
@@ -97,6 +103,9 @@ impl Workceptor {
         let at = self.after(wait);
         self.timers.set(Timer::RetryChange(id.clone()), at);
         if first {
+            if is_end && !resumable {
+                self.task(id, Purpose::DropStdin, UnitTask::DropStdin);
+            }
             self.log(
                 Severity::Error,
                 format!("unit {id}: cannot write its record, trying again: {error}"),

@@ -4,10 +4,10 @@ use std::collections::HashMap;
 
 use receptor_core::id::{CommandId, PortId, ServiceName};
 use receptor_core::node::io::{Command, Event, Input, Level, Reply};
-use receptor_host::adapter::{Datagram, DropFlag, End, LocalEnd, MeshEvent, Source, Unreachable};
+use receptor_host::adapter::{Datagram, DropFlag, End, LocalEnd, Machine, MeshEvent, Source, Unreachable};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use super::{Driver, Machine};
+use super::Driver;
 use crate::handle::{Accepted, ListenerParts, Request};
 use crate::socket::{self, SocketParts, SocketSender};
 

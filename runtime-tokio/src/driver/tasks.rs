@@ -6,8 +6,9 @@ use std::sync::Arc;
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
+use receptor_host::adapter::Machine;
 
-use super::{Driver, Machine};
+use super::Driver;
 use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;

@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use receptor_core::error::CallerError;
 use receptor_core::id::{CommandId, ServiceName, TaskId};
 use receptor_core::node::io::{Command, Event, Reply, Task, TaskResult};
 use receptor_core::time::Instant;

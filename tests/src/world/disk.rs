@@ -121,6 +121,10 @@ fn in_directory(dir: &mut Directory, task: UnitTask) -> UnitTaskResult {
     match task {
         UnitTask::WriteStdin { offset, data } => write_at(&mut dir.stdin, offset, &data),
         UnitTask::WriteOutput { offset, data } => write_at(&mut dir.stdout, offset, &data),
+        UnitTask::DropStdin => {
+            dir.stdin.clear();
+            UnitTaskResult::Done
+        }
         UnitTask::ReadStdin { offset, max } => read_at(&dir.stdin, offset, max),
         UnitTask::ReadOutput { offset, max } => read_at(&dir.stdout, offset, max),
         UnitTask::HashOutput { len } => {

@@ -5,6 +5,7 @@ mod api;
 mod batch;
 mod clock;
 mod frames;
+mod machine;
 mod pipe;
 mod ready;
 mod unit_jobs;
@@ -14,6 +15,7 @@ pub use api::{Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, 
 pub use batch::Batch;
 pub use clock::Clock;
 pub use frames::FrameReader;
+pub use machine::Machine;
 pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use ready::{DropFlag, Flag, ReadySet, Source};
 pub use unit_jobs::{Job, UnitJobs};

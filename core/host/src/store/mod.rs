@@ -97,6 +97,7 @@ impl UnitStore {
                 .and_then(|()| self.sync(UnitError::Missing))
                 .map(done),
             UnitTask::WriteStdin { offset, data } => self.write(unit, Content::Stdin, offset, &data).map(done),
+            UnitTask::DropStdin => self.drop_stdin(unit).map(done),
             UnitTask::WriteOutput { offset, data } => self.write(unit, Content::Stdout, offset, &data).map(done),
             UnitTask::ReadStdin { offset, max } => {
                 self.read(unit, Content::Stdin, offset, max).map(UnitTaskResult::Data)
@@ -119,6 +120,13 @@ impl UnitStore {
         let file = self.handles.create(unit, content, &path)?;
         file.write_all_at(data, offset)
             .map_err(|error| UnitError::Io(path_text("write", &path, &error)))
+    }
+
+    fn drop_stdin(&self, unit: &UnitId) -> Result<(), UnitError> {
+        let path = self.path(unit, Content::Stdin);
+        let file = self.handles.create(unit, Content::Stdin, &path)?;
+        file.set_len(0)
+            .map_err(|error| UnitError::Io(path_text("truncate", &path, &error)))
     }
 
     fn read(&self, unit: &UnitId, content: Content, offset: u64, max: usize) -> Result<Bytes, UnitError> {

@@ -131,6 +131,7 @@ fn a_missing_unit_is_missing_to_every_task_and_gone_to_remove() {
             data: data.clone(),
         },
         UnitTask::WriteOutput { offset: 0, data },
+        UnitTask::DropStdin,
         UnitTask::ReadStdin { offset: 0, max: 1 },
         UnitTask::ReadOutput { offset: 0, max: 1 },
         UnitTask::HashOutput { len: 1 },

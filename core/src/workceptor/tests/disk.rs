@@ -122,6 +122,7 @@ impl Disk {
         };
         match task {
             UnitTask::WriteStdin { offset, data } => write_at(&mut dir.stdin, offset, &data),
+            UnitTask::DropStdin => dir.stdin.clear(),
             UnitTask::WriteOutput { offset, data } => {
                 let mut data = data.to_vec();
                 if self.damage > 0 {

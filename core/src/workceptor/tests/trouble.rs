@@ -29,6 +29,10 @@ fn a_full_disk_while_spooling_is_told_and_fails_the_unit() {
             State::Pending,
             "nothing is announced that is not recorded"
         );
+        assert!(
+            world.nodes[S].disk.live[&UnitId::parse(&id).unwrap()].stdin.is_empty(),
+            "what nobody will read leaves its room to the record"
+        );
         world.nodes[S].disk.full = false;
         world.run(100);
         let view = world.status(S, &id).unwrap();

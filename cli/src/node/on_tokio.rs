@@ -1,0 +1,17 @@
+//! The node on tokio, all in one thread.
+
+use receptor_tokio::{Config, End, Mesh, Options};
+use tokio::runtime::Builder;
+
+/// Runs a node to its end; calls `started` in between. An error is a node that did not start.
+pub(super) fn run_node(config: Config, options: Options, started: impl FnOnce()) -> Result<End, String> {
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("cannot start the runtime: {error}"))?;
+    runtime.block_on(async {
+        let mesh = Mesh::start(config, options).await.map_err(|error| error.to_string())?;
+        started();
+        Ok(mesh.closed().await)
+    })
+}

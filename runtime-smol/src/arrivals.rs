@@ -1,0 +1,55 @@
+//! What tasks beside the driver bring to it.
+
+use std::fmt;
+use std::os::unix::net::UnixStream;
+
+use async_io::Async;
+use receptor_core::id::{BackendId, LinkId, TaskId};
+use receptor_core::node::io::TaskResult;
+use receptor_core::workceptor::{RunnerEvent, UnitId};
+
+use crate::links::Connection;
+use crate::sync::mpsc;
+
+/// Arrivals that may wait for the driver; who brings more waits.
+pub(crate) const ARRIVALS: usize = 256;
+
+/// The driver's door for its own tasks.
+pub(crate) type Arrivals = mpsc::Sender<Arrival>;
+
+/// One thing brought.
+pub(crate) enum Arrival {
+    /// A listener accepted a connection.
+    Accepted {
+        /// The listener's backend.
+        backend: BackendId,
+        connection: Box<dyn Connection>,
+        remote: String,
+    },
+    /// A dial has ended.
+    Dialed(TaskId, Result<(Box<dyn Connection>, String), String>),
+    /// A closed link is flushed.
+    LinkClosed(LinkId, &'static str),
+    /// A connection on a control service's Unix socket.
+    Control(Async<UnixStream>),
+    /// Any other task has ended.
+    Done(TaskId, TaskResult),
+    /// A job about a unit has ended.
+    UnitDone(crate::units::Finished),
+    /// A runner spoke.
+    Runner(UnitId, RunnerEvent),
+}
+
+impl fmt::Debug for Arrival {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Accepted { .. } => "Accepted",
+            Self::Dialed(..) => "Dialed",
+            Self::LinkClosed(..) => "LinkClosed",
+            Self::Control(_) => "Control",
+            Self::Done(..) => "Done",
+            Self::UnitDone(_) => "UnitDone",
+            Self::Runner(..) => "Runner",
+        })
+    }
+}

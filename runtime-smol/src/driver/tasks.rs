@@ -1,0 +1,132 @@
+//! Tasks of the node: each is started here and answered exactly once.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use receptor_core::id::TaskId;
+use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
+use receptor_host::UnitStore;
+use receptor_host::adapter::Machine;
+
+use super::Driver;
+use crate::arrivals::Arrival;
+use crate::control;
+use crate::links::tcp;
+use crate::runner;
+use crate::task::spawn_blocking;
+
+impl<M: Machine> Driver<M> {
+    pub(super) fn on_task(&mut self, id: TaskId, task: Task) {
+        let arrivals = self.arrivals_in.clone();
+        match task {
+            Task::Listen { backend, address } => {
+                self.tasks.spawn(async move {
+                    let (result, listener) = listening(tcp::listen(address).await);
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        tcp::accept(listener, backend, arrivals).await;
+                    }
+                });
+            }
+            Task::Dial { backend: _, address } => {
+                self.tasks.spawn(tcp::dial(id, address, arrivals));
+            }
+            Task::ListenControl { path, mode } => {
+                self.tasks.spawn(async move {
+                    let bound = control::listen(path.clone(), mode).await;
+                    let (result, listener) = listening(bound.map(|listener| (listener, path)));
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        control::accept(listener, arrivals).await;
+                    }
+                });
+            }
+            Task::LoadEpoch => self.on_disk(id, TaskResult::Epoch(None), |store| {
+                store.load_epoch().map(TaskResult::Epoch)
+            }),
+            Task::StoreEpoch(epoch) => self.on_disk(id, TaskResult::Stored, move |store| {
+                store.store_epoch(epoch).map(|()| TaskResult::Stored)
+            }),
+            Task::ScanUnits => self.on_disk(id, TaskResult::Units(Vec::new()), |store| {
+                let scan = store.scan()?;
+                scan.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
+                Ok(TaskResult::Units(scan.units))
+            }),
+            Task::Unit(unit, deed) => self.units.submit(id, unit, deed),
+            other => {
+                let text = format!("this adapter cannot do that: {other:?}");
+                self.input(Input::Done(id, TaskResult::Failed(text)));
+            }
+        }
+    }
+
+    /// Answers from the disk; without a data directory with `without`.
+    fn on_disk(
+        &mut self,
+        id: TaskId,
+        without: TaskResult,
+        job: impl FnOnce(&UnitStore) -> Result<TaskResult, String> + Send + 'static,
+    ) {
+        let Some(store) = self.store.clone() else {
+            return self.input(Input::Done(id, without));
+        };
+        let arrivals = self.arrivals_in.clone();
+        drop(spawn_blocking(move || {
+            let result = catch_unwind(AssertUnwindSafe(|| job(&store)));
+            let result = result.unwrap_or_else(|_| Err("a task died: this is a bug".to_owned()));
+            // The driver is gone: nobody needs the answer.
+            let _ = arrivals.blocking_send(Arrival::Done(id, result.unwrap_or_else(TaskResult::Failed)));
+        }));
+    }
+
+    pub(super) fn on_arrival(&mut self, arrival: Arrival) {
+        match arrival {
+            Arrival::Accepted {
+                backend,
+                connection,
+                remote,
+            } => self.on_link_up(backend, connection, remote),
+            Arrival::Dialed(id, Ok((connection, remote))) => {
+                let link = self.add_link(connection);
+                self.input(Input::Done(id, TaskResult::Dialed { link, remote }));
+            }
+            Arrival::Dialed(id, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
+            Arrival::LinkClosed(link, reason) => {
+                self.input(Input::Link(
+                    link,
+                    LinkInput::Down {
+                        reason: reason.to_owned(),
+                    },
+                ));
+            }
+            Arrival::Control(stream) => {
+                let (pipe, local) = self.new_pipe();
+                self.input(Input::Pipe(pipe, PipeInput::OpenControl));
+                self.spawner.spawn(control::serve(stream, local));
+            }
+            Arrival::Done(id, result) => self.input(Input::Done(id, result)),
+            Arrival::UnitDone(finished) => {
+                self.units.on_finished(&finished);
+                self.input(Input::Done(finished.task, TaskResult::Unit(finished.result)));
+                if let Some(connection) = finished.runner {
+                    let worker = Arc::clone(&self.worker);
+                    self.tasks.spawn(runner::follow(
+                        worker,
+                        finished.unit,
+                        connection,
+                        self.arrivals_in.clone(),
+                    ));
+                }
+            }
+            Arrival::Runner(unit, event) => self.input(Input::Runner(unit, event)),
+        }
+    }
+}
+
+/// Splits the outcome of a bind into the node's answer and what goes on to accept.
+fn listening<L>(bound: Result<(L, String), String>) -> (TaskResult, Option<L>) {
+    match bound {
+        Ok((listener, address)) => (TaskResult::Listening(address), Some(listener)),
+        Err(text) => (TaskResult::Failed(text), None),
+    }
+}
