@@ -11,6 +11,7 @@ pub mod adapter;
 mod bridge;
 pub mod cases;
 mod list;
+pub mod on_smol;
 pub mod on_tokio;
 mod setup;
 mod table;
@@ -41,9 +42,8 @@ pub fn run(
     let bench = Bench::new(adapters.0, adapters.1);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         case(&bench);
-        until("nothing is left on the runtimes", PATIENCE, || match bench.tasks() {
-            0 => Ok(()),
-            count => Err(format!("{count} tasks")),
+        until("nothing is left on the runtimes", PATIENCE, || {
+            bench.is_idle().then_some(()).ok_or_else(|| "a task".to_owned())
         });
     }));
     table.record(column, name, outcome.is_ok(), begun.elapsed());
