@@ -71,7 +71,10 @@ fn chat() {
 fn simulation() {
     let said = run("receptor-core", "simulation");
     assert_eq!(said.matches("beta answered in 100ms\n").count(), 29, "{said}");
-    assert!(said.lines().last().unwrap_or_default().starts_with("29 pongs"), "{said}");
+    assert!(
+        said.lines().last().unwrap_or_default().starts_with("29 pongs"),
+        "{said}"
+    );
     assert_eq!(said, run("receptor-core", "simulation"), "two runs differ");
 }
 
