@@ -106,3 +106,21 @@ fn two_runs_of_a_seed_are_equal() {
     assert_eq!(run(42), run(42));
     assert_ne!(run(42).0, run(43).0, "the seed decides nothing");
 }
+
+#[test]
+fn an_idle_stream_to_a_node_that_was_started_anew_ends_when_the_node_is_back() {
+    let mut world = World::new(7);
+    world.start(node("left", &[listener("left")]));
+    world.start(node("middle", &[listener("middle"), peer("left")]));
+    world.start(node("right", &[peer("middle")]));
+    world.run_for(Duration::from_secs(2));
+    let pipe = world.open_control(0);
+    world.write(0, pipe, b"connect right control\n");
+    let greeted = |world: &World| world.text(0, pipe).contains("node right");
+    assert!(world.run_until(Duration::from_secs(2), greeted));
+    world.kill(2);
+    world.run_for(Duration::from_secs(1));
+    world.restart(2);
+    let ended = |world: &World| world.host(0).pipe(pipe).is_none_or(|pipe| pipe.ended());
+    assert!(world.run_until(Duration::from_secs(3), ended), "{}", world.trace.tail());
+}

@@ -132,8 +132,12 @@ impl Node {
         any
     }
 
-    /// Routes have changed: streams to nodes that can be reached again try at once.
+    /// Routes have changed: streams to nodes that can be reached again try at once. Idle ones, too: a node that was away
+    /// may have been started anew.
     pub(super) fn retry_unrouted(&mut self, now: Now) {
+        let router = &self.net.router;
+        let lost = self.streams.remotes().filter(|&node| router.route(node) == Route::None);
+        self.unrouted.extend(lost);
         let is_back = |&node: &NameHash| self.net.router.route(node) != Route::None;
         let back: Vec<NameHash> = self.unrouted.iter().copied().filter(is_back).collect();
         for node in back {

@@ -100,6 +100,10 @@ impl Units {
 fn in_directory(directory: &mut Directory, task: UnitTask) -> UnitTaskResult {
     match task {
         UnitTask::WriteStdin { offset, data } => write_at(&mut directory.stdin, offset, &data),
+        UnitTask::DropStdin => {
+            directory.stdin.clear();
+            UnitTaskResult::Done
+        }
         UnitTask::WriteOutput { offset, data } => write_at(&mut directory.stdout, offset, &data),
         UnitTask::ReadStdin { offset, max } => read_at(&directory.stdin, offset, max),
         UnitTask::ReadOutput { offset, max } => read_at(&directory.stdout, offset, max),

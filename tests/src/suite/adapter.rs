@@ -1,6 +1,6 @@
 //! What a case sees of an adapter: its public API without the `async`.
 //!
-//! Every call blocks, and is given up after [`PATIENCE`](super::PATIENCE) or the limit given.
+//! Every call blocks, and is given up after [`PATIENCE`] or the limit given.
 
 use std::io;
 use std::os::unix::net::UnixStream;

@@ -282,6 +282,9 @@ impl Stream {
         } else if self.recovery.is_waiting() || self.send.is_starved(self.peer_window) {
             // Two, because a path that has just changed loses packets.
             self.probes_due = 2;
+        } else if self.phase == Phase::Open {
+            // The peer may have been started anew meanwhile and know nothing of this stream.
+            self.is_ping_due = true;
         }
     }
 

@@ -315,6 +315,11 @@ impl Table {
         self.ready.unblock_where(is_open);
     }
 
+    /// The other ends of all streams, in no order and as often as there are streams.
+    pub fn remotes(&self) -> impl Iterator<Item = NameHash> {
+        self.by_key.keys().map(|key| key.remote)
+    }
+
     /// A route to a node came back: its streams try again at once.
     pub fn kick(&mut self, now: Instant, remote: NameHash) {
         self.unblock(remote);

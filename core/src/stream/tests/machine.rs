@@ -207,6 +207,18 @@ fn an_unknown_service_ends_a_dial_at_once_and_a_missing_route_only_a_dial() {
 }
 
 #[test]
+fn an_idle_stream_asks_for_its_peer_when_the_route_came_back() {
+    let mut pair = pair();
+    pair.ends[0].finish = false;
+    pair.run(secs(1));
+    let now = pair.now;
+    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_none());
+    pair.ends[0].stream().kick(now);
+    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_some());
+    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_none(), "once");
+}
+
+#[test]
 fn a_reset_reaches_the_peer_even_if_it_is_lost_at_first() {
     for from in 0..2 {
         let mut pair = pair();
