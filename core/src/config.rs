@@ -63,6 +63,18 @@ pub struct Backend {
     pub allowed_peers: Option<BTreeSet<NodeId>>,
 }
 
+impl Backend {
+    /// A backend with links of cost 1, open to every peer.
+    pub fn new(kind: BackendKind) -> Self {
+        Self {
+            kind,
+            cost: 1.0,
+            node_costs: BTreeMap::new(),
+            allowed_peers: None,
+        }
+    }
+}
+
 /// Kinds of backend.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]

@@ -1,6 +1,6 @@
 //! When a machine wants to be called again, and why.
 
-use crate::time::Instant;
+use crate::time::{Duration, Instant};
 
 /// What `next_deadline` of a machine answers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -43,5 +43,34 @@ impl Deadline {
             Self::At(t, _) => t <= now,
             Self::Idle => false,
         }
+    }
+
+    /// How long to sleep from `now` on: zero if the deadline has come, `None` if there is none.
+    pub fn wait(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Now => Some(Duration::ZERO),
+            Self::At(t, _) => Some(t.since(now)),
+            Self::Idle => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_sleeps_past_a_deadline() {
+        let now = Instant::from_millis(1000);
+        assert_eq!(Deadline::Now.wait(now), Some(Duration::ZERO));
+        assert_eq!(
+            Deadline::At(Instant::from_millis(999), "past").wait(now),
+            Some(Duration::ZERO)
+        );
+        assert_eq!(
+            Deadline::At(Instant::from_millis(1250), "next").wait(now),
+            Some(Duration::from_millis(250))
+        );
+        assert_eq!(Deadline::Idle.wait(now), None);
     }
 }

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
-use crate::workceptor::{RunnerEvent, StoredUnit, UnitId, UnitTask, UnitTaskResult};
+use crate::workceptor::{RunnerEvent, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
 
 /// A fact the adapter tells the node.
 #[derive(Debug)]
@@ -229,6 +229,24 @@ pub enum Task {
     Unit(UnitId, UnitTask),
 }
 
+impl Task {
+    /// The answer of a program that does not carry out this task: nothing was stored before, and nothing is done now.
+    ///
+    /// A program without a disk, listeners or processes answers what it does not know with this. It then has no epoch to
+    /// continue from, so its clock must not go back between two runs.
+    pub fn decline(&self) -> TaskResult {
+        let refusal = || String::from("not supported by this program");
+        match self {
+            Self::LoadEpoch => TaskResult::Epoch(None),
+            Self::ScanUnits => TaskResult::Units(Vec::new()),
+            Self::Unit(..) => TaskResult::Unit(UnitTaskResult::Failed(UnitError::Io(refusal()))),
+            Self::Listen { .. } | Self::Dial { .. } | Self::ListenControl { .. } | Self::StoreEpoch(_) => {
+                TaskResult::Failed(refusal())
+            }
+        }
+    }
+}
+
 /// The result of a [`Task`].
 #[derive(Debug)]
 #[non_exhaustive]
@@ -314,4 +332,39 @@ pub enum Event {
     },
     /// Another node runs under our ID and is the newer one's elder: this node must end (`wire.md` §12.5).
     Duplicate,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Backend, BackendKind, Config};
+    use crate::deadline::Deadline;
+    use crate::node::Node;
+    use crate::time::Now;
+
+    #[test]
+    fn a_program_that_declines_everything_has_a_node_that_starts_unless_it_was_to_listen() {
+        for (kind, starts) in [
+            (BackendKind::External, true),
+            (BackendKind::TcpListener { bind: ":0".into() }, false),
+        ] {
+            let mut config = Config::new("node".into());
+            config.backends = alloc::vec![Backend::new(kind)];
+            let mut node = Node::new(config, [0; 32], Now::default()).unwrap();
+            let (mut started, mut failed) = (false, false);
+            while let Some(output) = node.poll_output() {
+                match output {
+                    Output::Task(id, task) => node.handle(Now::default(), Input::Done(id, task.decline())).unwrap(),
+                    Output::Event(Event::Started) => started = true,
+                    Output::Event(Event::StartFailed(text)) => {
+                        failed = true;
+                        assert_eq!(text, "not supported by this program");
+                    }
+                    _ => {}
+                }
+            }
+            assert_eq!((started, failed), (starts, !starts));
+            assert_ne!(node.next_deadline(), Deadline::Now);
+        }
+    }
 }

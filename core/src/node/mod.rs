@@ -1,6 +1,6 @@
 //! The root: the only place that sees two components.
 //!
-//! [`Node`] takes [`Input`](io::Input)s and gives [`Output`](io::Output)s; [`io`] is the whole contract with an adapter.
+//! [`Node`] takes [`Input`]s and gives [`Output`]s; [`io`] is the whole contract with an adapter.
 //!
 //! ```text
 //!  adapter ── Input ──► handle ─► netceptor ─► streams ─► sessions ─► workceptor

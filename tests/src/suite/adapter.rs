@@ -19,8 +19,8 @@ use super::PATIENCE;
 pub trait Adapter: Send + Sync {
     /// Starts a node.
     fn start(&self, config: Config, options: Options) -> Result<Box<dyn Node>, StartError>;
-    /// Tasks that live on the runtime.
-    fn tasks(&self) -> usize;
+    /// Whether no task is left on the runtime.
+    fn is_idle(&self) -> bool;
 }
 
 /// What a node needs besides its configuration.

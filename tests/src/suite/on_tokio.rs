@@ -119,8 +119,8 @@ impl Adapter for Tokio {
         }))
     }
 
-    fn tasks(&self) -> usize {
-        self.run.0.metrics().num_alive_tasks()
+    fn is_idle(&self) -> bool {
+        self.run.0.metrics().num_alive_tasks() == 0
     }
 }
 

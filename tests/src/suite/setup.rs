@@ -40,8 +40,8 @@ impl Bench {
         }
     }
 
-    pub(super) fn tasks(&self) -> usize {
-        self.near.tasks() + self.far.tasks()
+    pub(super) fn is_idle(&self) -> bool {
+        self.near.is_idle() && self.far.is_idle()
     }
 
     /// Starts a node on the near adapter.

@@ -116,7 +116,7 @@ pub fn messages(frame: &[u8]) -> Messages<'_> {
     Messages { rest: frame }
 }
 
-/// See [`messages`].
+/// See [`messages()`].
 #[derive(Clone, Debug)]
 pub struct Messages<'a> {
     rest: &'a [u8],
