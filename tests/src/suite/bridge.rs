@@ -41,6 +41,11 @@ impl Bridge {
     pub fn hold(&self) {
         self.held.store(true, Ordering::Relaxed);
     }
+
+    /// From now on everything is carried again.
+    pub fn release(&self) {
+        self.held.store(false, Ordering::Relaxed);
+    }
 }
 
 impl Drop for Bridge {

@@ -8,7 +8,7 @@ use receptor_core::config::BackendKind;
 use receptor_core::id::BackendId;
 
 use crate::live::{Control, free_port, until};
-use crate::suite::adapter::{End, Error, Pace};
+use crate::suite::adapter::{End, Error, Node, Pace};
 use crate::suite::{Bench, Bridge, PATIENCE, Setup, until_reachable, until_unreachable};
 
 /// A second to drain, and as much again for a busy machine.
@@ -40,32 +40,49 @@ pub fn everything_is_free_again(bench: &Bench) {
     until_reachable(&*again, "far");
 }
 
-/// Datagrams taken from the application before the end still arrive.
-pub fn what_is_queued_is_sent(bench: &Bench) {
-    const COUNT: u8 = 200;
-    let (near, far) = bench.pair();
-    let there = far.packet("there", None).unwrap();
-    let here = near.packet("", None).unwrap();
-    for number in 0..COUNT {
-        here.send_to(&[number; 1000], "far", "there").unwrap();
-    }
-    near.shutdown();
-    for number in 0..COUNT {
-        let datagram = there
-            .recv_from(PATIENCE)
-            .unwrap_or_else(|error| panic!("{number}: {error:?}"));
-        assert_eq!(datagram.data, [number; 1000]);
-    }
-}
-
-/// A link that takes nothing is cut off when the second is over.
-pub fn a_stuck_peer_delays_a_second_at_most(bench: &Bench) {
+fn bridged(bench: &Bench) -> (Box<dyn Node>, Box<dyn Node>, Bridge) {
     let near = bench.near(&Setup::new("near").backend(BackendKind::External));
     let far = bench.far(&Setup::new("far").backend(BackendKind::External));
     let (bridge, near_end, far_end) = Bridge::new();
     near.attach(BackendId(0), near_end, "far", Pace::Whole).unwrap();
     far.attach(BackendId(0), far_end, "near", Pace::Whole).unwrap();
     until_reachable(&*near, "far");
+    until_reachable(&*far, "near");
+    (near, far, bridge)
+}
+
+/// Datagrams taken from the application before the end still arrive if the link moves again in time.
+pub fn what_is_queued_is_sent(bench: &Bench) {
+    /// Together more than sockets hold, and no more than fit into the socket that receives them.
+    const COUNT: u8 = 250;
+    const SIZE: usize = 8000;
+    let (near, far, bridge) = bridged(bench);
+    let there = far.packet("there", None).unwrap();
+    let here = near.packet("", None).unwrap();
+    bridge.hold();
+    for number in 0..COUNT {
+        here.send_to(&[number; SIZE], "far", "there").unwrap();
+    }
+    thread::scope(|scope| {
+        scope.spawn(|| near.shutdown());
+        until("the node takes no more requests", PATIENCE, || {
+            match near.ping("near", Duration::from_millis(50)) {
+                Ok(_) => Err("it answers".to_owned()),
+                Err(_) => Ok(()),
+            }
+        });
+        bridge.release();
+    });
+    for number in 0..COUNT {
+        let datagram = there.recv_from(PATIENCE);
+        let datagram = datagram.unwrap_or_else(|error| panic!("{number}: {error:?}"));
+        assert_eq!(datagram.data, [number; SIZE]);
+    }
+}
+
+/// A link that takes nothing is cut off when the second is over.
+pub fn a_stuck_peer_delays_a_second_at_most(bench: &Bench) {
+    let (near, _far, bridge) = bridged(bench);
     bridge.hold();
     let here = near.packet("", None).unwrap();
     // More than the sockets between the nodes can hold.
