@@ -24,6 +24,7 @@ mod units;
 
 pub use handle::{Events, Listener, Mesh};
 pub use receptor_core::config::{self, Config};
+pub use receptor_core::id::{BackendId, NodeId, ServiceName};
 pub use receptor_core::netceptor::TraceHop;
 pub use receptor_host::adapter::{
     Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, StartError, Unreachable,
