@@ -49,6 +49,10 @@ pub enum LinkInput {
 }
 
 /// What happens on a local pipe (a control connection or an application's mesh stream).
+///
+/// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`] or [`Command::Dial`] (its highest bit
+/// clear), or with one that the node chose, in [`Event::Accepted`] (its highest bit set). It ends with
+/// [`PipeInput::Closed`].
 #[derive(Debug)]
 pub enum PipeInput {
     /// A connection was accepted on a control service's Unix socket.
@@ -187,7 +191,7 @@ pub enum PipeOutput {
     Eof,
     /// The local side may send `n` more bytes. A pipe starts with [`PIPE_WINDOW`].
     Credit(usize),
-    /// Close both directions now.
+    /// Close both directions now. As every end of a pipe, answered with [`PipeInput::Closed`].
     Close,
 }
 
