@@ -85,10 +85,15 @@ struct Ended {
 /// Returns when the connection is done with.
 async fn to_node(mut reader: &Async<UnixStream>, local: &LocalEnd, ended: &Ended) {
     let mut buffer = BytesMut::new();
+    // The last read did not fill the buffer: there is nothing to read before the reactor says so.
+    let mut drained = false;
     loop {
         let Some(credit) = poll_fn(|cx| local.poll_credit(cx)).await else {
             return pending().await;
         };
+        if drained && reader.readable().await.is_err() {
+            return;
+        }
         buffer.resize(READ_MOST.min(credit), 0);
         // This task is the pipe's only writer, so the credit is still there afterwards.
         match reader.read(&mut buffer).await {
@@ -99,6 +104,7 @@ async fn to_node(mut reader: &Async<UnixStream>, local: &LocalEnd, ended: &Ended
                     return pending().await;
                 };
                 debug_assert_eq!(taken, count);
+                drained = count < buffer.len();
             }
             Err(_) => return,
         }

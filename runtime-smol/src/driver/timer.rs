@@ -28,19 +28,20 @@ impl Timer {
             Deadline::Now => return true,
             Deadline::At(at, _) => at,
         };
-        if clock.now().mono >= at {
-            return true;
-        }
-        let when = clock.to_std(at);
         let sleep = self.sleep.get_or_insert_with(Sleep::never);
-        if self.armed != Some(at) {
-            sleep.set_at(when);
-            self.armed = Some(at);
-        }
-        // Elapsed although the clock says otherwise (rounding): look again at once.
-        Pin::new(sleep).poll(cx).is_ready() && {
+        loop {
+            if clock.now().mono >= at {
+                return true;
+            }
+            // Arming wakes the reactor. A timer that is armed for an earlier time rings for nothing, which is cheaper.
+            if self.armed.is_none_or(|armed| armed > at) {
+                sleep.set_at(clock.to_std(at));
+                self.armed = Some(at);
+            }
+            if Pin::new(&mut *sleep).poll(cx).is_pending() {
+                return false;
+            }
             self.armed = None;
-            true
         }
     }
 }

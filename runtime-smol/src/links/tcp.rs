@@ -1,12 +1,13 @@
 //! TCP connections of links: listening and dialling.
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_io::Async;
+use futures_lite::io::{AsyncRead, AsyncWrite};
 use receptor_core::id::{BackendId, TaskId};
 use receptor_host::error_text::os_text;
 use receptor_host::tcp;
@@ -22,13 +23,64 @@ const DIAL_LIMIT: Duration = Duration::from_secs(15);
 /// Pause after a failed accept: mostly there are no file descriptors left, and trying at once would only spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-impl Connection for Async<TcpStream> {
+/// A connected socket.
+pub(crate) struct Connected {
+    stream: Async<TcpStream>,
+    /// The last read did not fill its buffer: there is nothing to read before the reactor says so.
+    drained: bool,
+}
+
+impl Connected {
+    fn new(stream: Async<TcpStream>) -> Self {
+        if let Err(error) = tcp::set_link_options(&stream) {
+            // Only speed is at stake; a broken socket is found by its first read.
+            tracing::debug!("setting TCP options failed: {}", os_text(&error));
+        }
+        Self { stream, drained: false }
+    }
+}
+
+impl Connection for Connected {
     fn is_write_vectored(&self) -> bool {
         true
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready((*self).get_ref().shutdown(Shutdown::Write))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.poll_close(cx)
+    }
+}
+
+impl AsyncRead for Connected {
+    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut [u8]) -> Poll<io::Result<usize>> {
+        if self.drained {
+            ready!(self.stream.poll_readable(cx))?;
+            self.drained = false;
+        }
+        let read = ready!(Pin::new(&mut self.stream).poll_read(cx, buf));
+        self.drained = read.as_ref().is_ok_and(|&count| 0 < count && count < buf.len());
+        Poll::Ready(read)
+    }
+}
+
+impl AsyncWrite for Connected {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, buf)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(self.stream.get_ref().shutdown(Shutdown::Write))
     }
 }
 
@@ -52,10 +104,9 @@ pub(crate) async fn accept(listener: Async<TcpListener>, backend: BackendId, arr
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                set_options(&stream);
                 let arrival = Arrival::Accepted {
                     backend,
-                    connection: Box::new(stream),
+                    connection: Box::new(Connected::new(stream)),
                     remote: remote.to_string(),
                 };
                 if arrivals.send(arrival).await.is_err() {
@@ -80,7 +131,7 @@ pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
     let _ = arrivals
         .send(Arrival::Dialed(
             task,
-            result.map(|(stream, remote)| (Box::new(stream) as _, remote)),
+            result.map(|(stream, remote)| (Box::new(Connected::new(stream)) as _, remote)),
         ))
         .await;
 }
@@ -90,10 +141,7 @@ async fn connect(address: &str) -> Result<(Async<TcpStream>, String), String> {
     let mut last = None;
     for target in resolve(address).await? {
         match Async::<TcpStream>::connect(target).await {
-            Ok(stream) => {
-                set_options(&stream);
-                return Ok((stream, target.to_string()));
-            }
+            Ok(stream) => return Ok((stream, target.to_string())),
             Err(error) => last = Some(format!("dial tcp {target}: connect: {}", os_text(&error))),
         }
     }
@@ -108,11 +156,4 @@ async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
     spawn_blocking(move || tcp::resolve(&address))
         .await
         .unwrap_or_else(|_| Err("the resolver's thread died".to_owned()))
-}
-
-fn set_options(stream: &Async<TcpStream>) {
-    if let Err(error) = tcp::set_link_options(stream) {
-        // Only speed is at stake; a broken socket is found by its first read.
-        tracing::debug!("setting TCP options failed: {}", os_text(&error));
-    }
 }
