@@ -7,7 +7,7 @@ use crate::time::{Duration, Instant};
 pub enum Deadline {
     /// Outputs are waiting: drain them before sleeping.
     Now,
-    /// Call `handle_timeout` at this time; the reason is for logs.
+    /// Call `handle_timeout` (of a node: hand in `Input::Timeout`) at this time; the reason is for logs.
     At(Instant, &'static str),
     /// Nothing to wait for but input.
     #[default]

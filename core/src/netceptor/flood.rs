@@ -18,6 +18,9 @@ use crate::wire::extended::{self, Keepalive, Message, Record};
 /// How long a refresh by another border makes an own one needless: a period and a half.
 const REFRESHED: Duration = Duration::from_secs(15);
 
+/// Between the first word of a node behind a classic one and the advertisements it is owed (`wire.md` §14).
+const ADVERT_DELAY: Duration = Duration::from_secs(5);
+
 /// Records or advertisements written to one link in one flush; the rest waits for the next.
 const FLUSH_ITEMS: usize = 2000;
 
@@ -49,6 +52,10 @@ impl Router {
             return;
         }
         let connections = self.interned(now, update.connections.iter().flatten());
+        let is_new_run = self
+            .database
+            .record(node)
+            .is_none_or(|known| known.epoch < update.epoch);
         let offer = self
             .database
             .offer(&self.names, node, update.epoch, update.sequence, connections);
@@ -62,9 +69,11 @@ impl Router {
         if let Offer::Newer { first, changed } = offer {
             self.on_newer(now, node, first, changed);
             self.mark_extended(now, node, Some(from));
-            if first && classic {
-                // It may not have heard of us, nor of those behind us (`wire.md` §12.2).
+            if is_new_run && classic {
+                // It may not have heard of us, nor of those behind us (`wire.md` §12.2), and classic nodes on the way keep
+                // their stored advertisements to themselves (`wire.md` §16).
                 self.refresh_due.request(now.mono + OWN_DELAY);
+                self.adverts_due.request(now.mono + ADVERT_DELAY);
             }
         }
     }

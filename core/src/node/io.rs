@@ -51,8 +51,10 @@ pub enum LinkInput {
 /// What happens on a local pipe (a control connection or an application's mesh stream).
 ///
 /// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`] or [`Command::Dial`] (its highest bit
-/// clear), or with one that the node chose, in [`Event::Accepted`] (its highest bit set). It ends with
-/// [`PipeInput::Closed`].
+/// clear), or with one that the node chose, in [`Event::Accepted`] (its highest bit set). After a dial bytes may be sent at
+/// once, before its reply; if that is an error there is no pipe. When both directions have ended, or the stream broke, the
+/// node says [`PipeOutput::Close`]; the end is always [`PipeInput::Closed`], once. Said earlier, it breaks off what is still
+/// to be received, while what was sent is still delivered; outputs about the pipe that were queued before are to be ignored.
 #[derive(Debug)]
 pub enum PipeInput {
     /// A connection was accepted on a control service's Unix socket.
@@ -67,7 +69,7 @@ pub enum PipeInput {
     Closed,
 }
 
-/// What the application may ask.
+/// What the application may ask, from the beginning: before [`Event::Started`] there is just nobody to reach.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Command {
@@ -83,7 +85,8 @@ pub enum Command {
         /// Target node.
         target: String,
     },
-    /// Open a mesh stream and tie it to `pipe`, a fresh ID chosen by the adapter.
+    /// Open a mesh stream and tie it to `pipe`, a fresh ID chosen by the adapter. Fails at once with `no route to node` while
+    /// the node cannot be reached.
     Dial {
         /// The local end.
         pipe: PipeId,
@@ -133,11 +136,11 @@ pub enum Command {
     },
 }
 
-/// The one answer to a [`Command`].
+/// The one answer to a [`Command`]. Whatever failed is answered with [`Reply::Error`].
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Reply {
-    /// Done, nothing to tell.
+    /// Done, nothing to tell: `Dial` (the pipe is open), `Unlisten`, `Send`, `ClosePort`.
     Done,
     /// A JSON document (`status`).
     Json(String),
@@ -150,7 +153,7 @@ pub enum Reply {
         /// Round-trip time.
         time: Duration,
     },
-    /// The service name given or chosen.
+    /// The service name given or chosen: `Listen`, `OpenPort`.
     Service(ServiceName),
     /// Refused or failed.
     Error(String),

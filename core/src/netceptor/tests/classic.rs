@@ -212,3 +212,32 @@ fn adverts_a_day_ahead_are_ignored() {
     router.on_advert(now_at(at), CLASSIC, &advert(25 * 3600, false).emit());
     assert!(router.adverts(now_at(at)).is_empty());
 }
+
+#[test]
+fn a_newcomer_behind_a_classic_node_gets_our_advertisements_within_six_seconds() {
+    let (mut router, mut at) = border();
+    router.advertise(now_at(at), "svc", 0, None, None);
+    // Past the first repetition, so that the next is most of a minute away.
+    let adverts = |frames: Vec<(u64, Vec<u8>)>| {
+        frames
+            .iter()
+            .filter(|(link, f)| *link == CLASSIC.0 && f[0] == 2)
+            .count()
+    };
+    while adverts(pass(&mut router, &mut at, Duration::from_secs(1))) > 0 || at < Instant::from_millis(2_000) {}
+    while adverts(pass(&mut router, &mut at, Duration::from_secs(1))) == 0 {}
+    assert_eq!(adverts(pass(&mut router, &mut at, Duration::from_secs(10))), 0);
+    router.on_route(now_at(at), CLASSIC, &update("far", "c", 1, &[("c", 1.0)]));
+    assert!(adverts(pass(&mut router, &mut at, Duration::from_secs(6))) > 0);
+    assert_eq!(adverts(pass(&mut router, &mut at, Duration::from_secs(10))), 0);
+    // The next update of the same run owes nothing, a new run does.
+    router.on_route(now_at(at), CLASSIC, &update("far", "c", 2, &[("c", 1.0)]));
+    assert_eq!(adverts(pass(&mut router, &mut at, Duration::from_secs(10))), 0);
+    let restarted = RoutingUpdate {
+        epoch: epoch(60),
+        update_id: "restart".into(),
+        ..update("far", "c", 1, &[("c", 1.0)])
+    };
+    router.on_route(now_at(at), CLASSIC, &restarted);
+    assert!(adverts(pass(&mut router, &mut at, Duration::from_secs(6))) > 0);
+}
