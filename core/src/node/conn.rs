@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::io::{Output, PipeOutput};
-use crate::id::{CommandId, PipeId};
+use crate::id::PipeId;
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
 
@@ -22,12 +22,12 @@ pub(super) enum Conn {
 pub(super) enum Owner {
     /// A control session.
     Session(u64),
-    /// The other side of a bridge: what one reads the other writes.
-    Bridge(Conn),
-    /// A stream being dialled for the control session that asked to be connected.
+    /// The other side of a tie: what one reads the other writes.
+    Tie(u64),
+    /// A control session that begins when the handshake is done.
+    Arriving,
+    /// A connection being opened for the control session that asked to be connected.
     Connecting(u64),
-    /// A stream being dialled for the application's pipe.
-    Dialing(PipeId, CommandId),
     /// The workceptor's session with another node.
     Peer(u64),
 }

@@ -22,6 +22,7 @@ mod sessions;
 mod startup;
 mod status;
 mod streams;
+mod ties;
 mod work;
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -32,6 +33,7 @@ use core::fmt;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
+use crate::control::Origin;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
@@ -94,6 +96,12 @@ pub struct Node {
 
     pipes: Pipes,
     next_pipe: u64,
+    ties: BTreeMap<u64, ties::Tie>,
+    next_tie: u64,
+    /// Pipes of the adapter's tasks that read what comes over ties.
+    plains: BTreeMap<PipeId, ties::Plain>,
+    /// Until when a tie must be secured, in the order of time; of those that are, the first ones are forgotten.
+    handshakes: VecDeque<(Instant, u64)>,
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
@@ -144,6 +152,10 @@ impl Node {
             unrouted: BTreeSet::new(),
             pipes: Pipes::new(),
             next_pipe: 0,
+            ties: BTreeMap::new(),
+            next_tie: 0,
+            plains: BTreeMap::new(),
+            handshakes: VecDeque::new(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -204,6 +216,10 @@ impl Node {
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
             ))
+            .min(Deadline::at(
+                self.handshakes.front().map(|&(until, _)| until),
+                "handshake of a stream",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -237,6 +253,7 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.handshake_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }
@@ -263,12 +280,9 @@ impl Node {
             progress = true;
             match self.owners.get(&conn) {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
-                Some(&Owner::Bridge(other)) => {
-                    self.pump_bridge(now, conn, other);
-                    self.pump_bridge(now, other, conn);
-                }
+                Some(&Owner::Tie(key)) => self.pump_tie(now, key),
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Dialing(..)) | None => {}
+                Some(Owner::Connecting(_) | Owner::Arriving) | None => {}
             }
         }
         progress
@@ -277,26 +291,24 @@ impl Node {
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
         if let PipeInput::OpenControl = input {
-            if self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0 {
+            if self.pipes.contains_key(&id) || id.0 & ties::OWN_PIPES != 0 {
                 return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
             }
             self.pipes.insert(id, Default::default());
-            self.open_session(now, conn);
+            self.open_session(now, conn, Origin::Local);
             return Ok(());
         }
-        if let PipeInput::Closed = input {
-            // Harmless for a pipe that the node has forgotten, as after a dial that failed.
-            if let Some(pipe) = self.pipes.get_mut(&id) {
-                pipe.on_gone();
-                if self.owners.contains_key(&conn) {
-                    self.touch(conn);
-                } else {
-                    self.pipes.remove(&id);
-                }
+        let pipe = match input {
+            PipeInput::Closed => {
+                self.pipe_ended(now, id, None);
+                return Ok(());
             }
-            return Ok(());
-        }
-        let pipe = self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?;
+            PipeInput::Failed(reason) => {
+                self.pipe_ended(now, id, Some(reason));
+                return Ok(());
+            }
+            _ => self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?,
+        };
         match input {
             PipeInput::Data(data) => {
                 if pipe.on_data(data) == Taken::OverCredit {
@@ -308,7 +320,8 @@ impl Node {
                 pipe.on_drained(bytes);
                 self.close_drained_pipe(id, false);
             }
-            PipeInput::OpenControl | PipeInput::Closed => {}
+            PipeInput::Secured => self.pipe_secured(now, id),
+            PipeInput::OpenControl | PipeInput::Failed(_) | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())

@@ -51,7 +51,7 @@ enum Stage {
 
 impl Node {
     /// A connection to the control service.
-    pub(super) fn open_session(&mut self, now: Now, conn: Conn) {
+    pub(super) fn open_session(&mut self, now: Now, conn: Conn, origin: Origin) {
         if self.sessions.len() >= self.config.limits.sessions {
             self.warn(alloc::format!(
                 "control session refused: {} are open already",
@@ -61,10 +61,6 @@ impl Node {
         }
         let key = self.next_session;
         self.next_session += 1;
-        let origin = match conn {
-            Conn::Pipe(_) => Origin::Local,
-            Conn::Stream(_) => Origin::Network,
-        };
         let session = Session::new(&self.config.node_id, origin);
         let client = Client {
             session,
@@ -161,7 +157,7 @@ impl Node {
     /// The node a session comes from; `None` for this one, and if the name is not known.
     fn session_peer(&self, conn: Conn) -> Option<NodeId> {
         match conn {
-            Conn::Pipe(_) => None,
+            Conn::Pipe(id) => self.plain_peer(id),
             Conn::Stream(id) => self.stream_peer(id),
         }
     }
@@ -234,7 +230,7 @@ impl Node {
     /// The stream of a `connect` is open, or could not be opened.
     pub(super) fn connected(&mut self, now: Now, key: u64, stream: Conn, result: Result<(), String>) {
         let Some(mut client) = self.sessions.remove(&key) else {
-            return;
+            return self.conn_release(now, stream);
         };
         match result {
             Ok(()) => {
@@ -265,8 +261,7 @@ impl Node {
         if let Some(tls) = &request.tls {
             return Err(alloc::format!("unknown TLS config {tls}"));
         }
-        let stream = self.dial_stream(now, &request.node, &request.service)?;
-        self.owners.insert(Conn::Stream(stream), Owner::Connecting(key));
+        self.dial_for_node(now, &request.node, &request.service, Owner::Connecting(key))?;
         Ok(())
     }
 

@@ -8,9 +8,8 @@ use bytes::Bytes;
 
 use super::Node;
 use super::conn::{Conn, Owner};
-use super::io::{Event, Output, Reply};
 use crate::error::CallerError;
-use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
+use crate::id::{LinkId, NameHash, NodeId, ServiceName};
 use crate::netceptor::{self, Route, SendError};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
@@ -171,91 +170,22 @@ impl Node {
         progress
     }
 
-    fn accept_stream(&mut self, now: Now, service: ServiceName, id: StreamId) {
-        let conn = Conn::Stream(id);
-        if self.control_services.contains(&service) {
-            return self.open_session(now, conn);
-        }
-        if !self.app_listeners.contains(&service) {
-            return self.conn_abort(now, conn, "nobody listens");
-        }
-        let pipe = PipeId(OWN_PIPES | self.next_pipe);
-        self.next_pipe += 1;
-        self.pipes.insert(pipe, Default::default());
-        self.bridge(conn, Conn::Pipe(pipe));
-        let from = self.stream_peer(id);
-        self.outputs
-            .push_back(Output::Event(Event::Accepted { service, pipe, from }));
-    }
-
-    /// Ties two connections together.
-    fn bridge(&mut self, a: Conn, b: Conn) {
-        self.owners.insert(a, Owner::Bridge(b));
-        self.owners.insert(b, Owner::Bridge(a));
-        self.touch(a);
-        self.touch(b);
-    }
-
     fn stream_event(&mut self, now: Now, id: StreamId, event: stream::Event) {
         let conn = Conn::Stream(id);
         let Some(&owner) = self.owners.get(&conn) else { return };
         match event {
-            stream::Event::Connected => match owner {
-                Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
-                Owner::Dialing(pipe, command) => {
-                    self.bridge(conn, Conn::Pipe(pipe));
-                    self.outputs.push_back(Output::Reply(command, Reply::Done));
-                }
-                Owner::Peer(key) => self.peer_opened(now, key),
-                Owner::Session(_) | Owner::Bridge(_) => {}
-            },
+            stream::Event::Connected => self.stream_connected(now, conn),
             stream::Event::Readable
             | stream::Event::Writable
             | stream::Event::PeerFinished
             | stream::Event::Finished => {}
             stream::Event::Reset { reason, .. } | stream::Event::Lost { reason } => {
-                self.stream_lost(now, conn, owner, reason);
+                if let Owner::Tie(key) = owner {
+                    self.end_tie(now, key, &reason);
+                }
             }
         }
         self.touch(conn);
-    }
-
-    fn stream_lost(&mut self, now: Now, conn: Conn, owner: Owner, reason: String) {
-        self.conn_release(now, conn);
-        match owner {
-            Owner::Connecting(key) => self.connected(now, key, conn, Err(reason)),
-            Owner::Dialing(pipe, command) => {
-                self.pipes.remove(&pipe);
-                self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
-            }
-            Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
-            Owner::Bridge(other) => self.conn_abort(now, other, &reason),
-            Owner::Peer(key) => self.peer_lost(now, key, &reason),
-        }
-    }
-
-    /// Moves bytes from one side of a bridge to the other.
-    pub(super) fn pump_bridge(&mut self, now: Now, from: Conn, to: Conn) {
-        loop {
-            let room = self.conn_room(to);
-            if room == 0 {
-                break;
-            }
-            let Some(mut data) = self.conn_read(now, from) else {
-                break;
-            };
-            if data.len() > room {
-                self.conn_unread(from, data.split_off(room));
-            }
-            self.conn_write(now, to, data);
-        }
-        if self.conn_is_at_eof(from) {
-            self.conn_finish(to);
-            if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
-                self.conn_release(now, from);
-                self.conn_release(now, to);
-            }
-        }
     }
 
     /// Asks for the node behind a stream, if its name is known.
@@ -263,6 +193,3 @@ impl Node {
         self.net.router.name_of(self.streams.remote(id)?).cloned()
     }
 }
-
-/// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
-pub(super) const OWN_PIPES: u64 = 1 << 63;

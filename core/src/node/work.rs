@@ -11,7 +11,6 @@ use super::conn::{Conn, Owner};
 use super::io::{Event, Level, Output, Task};
 use super::{Node, TaskOwner};
 use crate::control::{self, Reply, UnitStatus, duration};
-use crate::stream::StreamId;
 use crate::time::{Duration, Now};
 use crate::workceptor::{
     ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, UnitView, WorkOutput, WorkReply, WorkRequest,
@@ -20,11 +19,11 @@ use crate::workceptor::{
 /// The version of the work session protocol spoken here (`docs/protocol-extended.md`).
 pub(super) const UPGRADE_VERSION: u64 = 1;
 
-/// The workceptor's stream to another node.
+/// The workceptor's connection to another node.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: StreamId,
-    /// Bytes that found no room in the stream; the workceptor bounds them, since it is told what was drained.
+    conn: Conn,
+    /// Bytes that found no room; the workceptor bounds them, since it is told what was drained.
     outgoing: VecDeque<Bytes>,
 }
 
@@ -119,7 +118,7 @@ impl Node {
                 WorkOutput::PeerSend(key, data) => self.send_to_peer(now, key, data),
                 WorkOutput::ClosePeer(key) => {
                     if let Some(peer) = self.peers.remove(&key.0) {
-                        self.conn_release(now, Conn::Stream(peer.stream));
+                        self.conn_release(now, peer.conn);
                     }
                 }
                 WorkOutput::Log(severity, text) => {
@@ -146,16 +145,10 @@ impl Node {
     }
 
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
-        match self.dial_stream(now, node, "control") {
-            Ok(stream) => {
-                self.peers.insert(
-                    key.0,
-                    Peer {
-                        stream,
-                        outgoing: VecDeque::new(),
-                    },
-                );
-                self.owners.insert(Conn::Stream(stream), Owner::Peer(key.0));
+        match self.dial_for_node(now, node, "control", Owner::Peer(key.0)) {
+            Ok(conn) => {
+                let outgoing = VecDeque::new();
+                self.peers.insert(key.0, Peer { conn, outgoing });
             }
             Err(error) => self.work.peer_closed(now, key, &error),
         }
@@ -178,18 +171,18 @@ impl Node {
         }
     }
 
-    /// Moves bytes between the workceptor and its stream to another node.
+    /// Moves bytes between the workceptor and its connection to another node.
     pub(super) fn pump_peer(&mut self, now: Now, key: u64) {
-        let Some(stream) = self.peers.get(&key).map(|peer| peer.stream) else {
+        let Some(conn) = self.peers.get(&key).map(|peer| peer.conn) else {
             return;
         };
-        let conn = Conn::Stream(stream);
         let mut drained = 0;
-        while let Some(peer) = self.peers.get_mut(&key) {
+        loop {
+            let room = self.conn_room(conn);
+            let Some(peer) = self.peers.get_mut(&key) else { break };
             let Some(mut data) = peer.outgoing.pop_front() else {
                 break;
             };
-            let room = self.streams.await_write_space(stream);
             if data.len() > room {
                 peer.outgoing.push_front(data.split_off(room));
             }

@@ -27,6 +27,8 @@ mod ranges;
 mod recovery;
 mod recv;
 mod rtt;
+#[cfg(feature = "tls")]
+pub mod secure;
 mod send;
 mod state;
 mod table;
@@ -38,6 +40,8 @@ use core::fmt;
 
 pub use machine::Stream;
 pub use packet::is_native;
+#[cfg(feature = "tls")]
+pub use secure::{Secure, SecureError};
 pub use table::{Arrival, Outgoing, Received, StreamId, Table, TableConfig, TableEvent};
 
 use crate::time::Duration;

@@ -4,7 +4,7 @@ use std::sync::Mutex;
 use bytes::Bytes;
 use receptor_core::error::CallerError;
 use receptor_core::id::{CommandId, ServiceName, TaskId};
-use receptor_core::node::io::{Command, Event, Reply, Task, TaskResult};
+use receptor_core::node::io::{Command, Event, Layer, Reply, Task, TaskResult};
 use receptor_core::time::Instant;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
 use receptor_host::adapter::MeshError;
@@ -285,8 +285,8 @@ async fn dialled_streams_obey_the_credit_and_close_when_dropped() {
             } else {
                 Reply::Done
             };
+            outbox.push(Output::Pipe(pipe, PipeOutput::Begin(Layer::Plain)));
             outbox.push(Output::Reply(id, reply));
-            let _ = pipe;
             None
         }
         Input::Pipe(pipe, PipeInput::Data(data)) => {
@@ -357,6 +357,7 @@ async fn listeners_and_sockets_live_and_die_with_their_handles() {
             };
             outbox.push(Output::Reply(id, reply));
             event.into_iter().for_each(|event| outbox.push(Output::Event(event)));
+            outbox.push(Output::Pipe(PipeId(1 << 63), PipeOutput::Begin(Layer::Plain)));
             seen
         }
         _ => None,

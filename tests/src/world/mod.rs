@@ -7,6 +7,7 @@ mod disk;
 mod host;
 mod network;
 mod runner;
+mod secure;
 mod trace;
 
 use std::cmp::Reverse;
@@ -223,6 +224,7 @@ impl World {
     /// Opens a connection to the control socket.
     pub fn open_control(&mut self, index: NodeIndex) -> PipeId {
         let pipe = self.hosts[index].open_pipe();
+        self.hosts[index].begin_plain(pipe);
         self.input(
             index,
             Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl),

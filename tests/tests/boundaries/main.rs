@@ -43,6 +43,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "foldhash",
     "highway",
     "rand_chacha",
+    "rustls",
 ];
 
 /// Words that have no place in a machine without IO: its users await, lock and seed.

@@ -8,6 +8,7 @@ mod frames;
 mod machine;
 mod pipe;
 mod ready;
+mod secure;
 mod unit_jobs;
 mod unit_worker;
 
@@ -18,5 +19,6 @@ pub use frames::FrameReader;
 pub use machine::Machine;
 pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use ready::{DropFlag, Flag, ReadySet, Source};
+pub use secure::{SecureEnd, tie};
 pub use unit_jobs::{Job, UnitJobs};
 pub use unit_worker::UnitWorker;
