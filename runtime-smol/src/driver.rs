@@ -357,7 +357,7 @@ impl<M: Machine> Driver<M> {
         if drained > 0 {
             self.input(Input::Pipe(id, PipeInput::Drained(drained)));
         }
-        if !data.is_empty() {
+        for data in data {
             self.input(Input::Pipe(id, PipeInput::Data(data)));
         }
         if eof {
