@@ -76,6 +76,7 @@ impl Netceptor {
                 self.links.set_peer(peer, id);
                 self.links.rearm(id);
                 self.router.link_accepted(now, id, cost, &update);
+                self.links.set_extended(id, self.router.is_extended(id));
             }
         }
     }
@@ -145,9 +146,5 @@ impl Netceptor {
             }
             Pushed::Queued | Pushed::Dropped | Pushed::Gone => {}
         }
-    }
-
-    pub(super) fn push_data(&mut self, id: LinkId, frame: BytesMut) {
-        self.push(id, Priority::Data, frame);
     }
 }
