@@ -240,6 +240,10 @@ impl Node {
                 self.timeouts(now);
                 Ok(())
             }
+            Input::Shutdown => {
+                self.streams.shutdown(now.mono);
+                Ok(())
+            }
         }
     }
 
