@@ -34,6 +34,10 @@
 //!   begins with [`PIPE_WINDOW`](node::io::PIPE_WINDOW) bytes of credit. You get more with
 //!   [`Credit`](node::io::PipeOutput::Credit) and give more with [`Drained`](node::io::PipeInput::Drained), when your reader
 //!   took bytes: say it, or the stream stands still. Say [`Closed`](node::io::PipeInput::Closed) once at the end.
+//! * **Encryption.** Streams are encrypted from end to end, but not by the node: that takes time. A stream's pipe begins with
+//!   [`PipeOutput::Begin`](node::io::PipeOutput::Begin), which says that its bytes are TLS records; you make and read them, with
+//!   `stream::Secure` (feature `tls`), and say [`Secured`](node::io::PipeInput::Secured) after the handshake. For bytes that the
+//!   node itself reads, [`Output::Secure`](node::io::Output::Secure) asks you to tie two pipes so.
 //! * **Commands.** [`Input::Command`](node::io::Input::Command) asks something of the node (ping, dial, listen, send); each gets
 //!   one [`Output::Reply`](node::io::Output::Reply) under the same ID.
 //!

@@ -21,7 +21,7 @@ use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeI
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, SecureEnd, Source, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, SecureEnd, Source, Tls, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -94,6 +94,7 @@ struct Driver<M> {
     frames: Vec<BytesMut>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
+    tls: Arc<Tls>,
     units: Units,
     worker: Arc<UnitWorker>,
     store: Option<Arc<UnitStore>>,
@@ -152,6 +153,7 @@ impl<M: Machine> Driver<M> {
             frames: Vec::new(),
             pipes: HashMap::new(),
             next_pipe: 1,
+            tls: Arc::new(Tls::new()),
             store,
             app: App::new(events, started),
             outputs: 0,
@@ -399,15 +401,18 @@ impl<M: Machine> Driver<M> {
 
     /// Starts the task that makes and reads the records of a stream which the node itself uses.
     fn secure(&mut self, cipher: PipeId, plain: PipeId, security: Security) {
-        let cipher = SecureEnd::begun(self.add_pipe(cipher), Layer::Secure(security));
+        let cipher = SecureEnd::begun(self.add_pipe(cipher), Arc::clone(&self.tls), &Layer::Secure(security));
         let plain = self.add_pipe(plain);
         self.spawner.spawn(adapter::tie(cipher, plain));
     }
 
     // The end.
 
-    /// Sends what is queued, then closes everything.
+    /// Lets the machine say farewell, sends what is queued, then closes everything.
     async fn finish(mut self) -> End {
+        self.now = self.clock.now();
+        self.input(Input::Shutdown);
+        self.drain();
         self.tasks.abort_all();
         let closing = JoinSet::new(self.spawner.clone());
         for (id, mut link) in self.links.drain() {

@@ -26,6 +26,11 @@ impl MeshStream {
         Self { end, peer, _node: node }
     }
 
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        let failure = self.end.failure();
+        io::Error::new(kind, failure.unwrap_or_else(|| "mesh stream was closed".to_owned()))
+    }
+
     /// The node at the other end, if its name is known.
     pub fn peer(&self) -> Option<&NodeId> {
         self.peer.as_ref()
@@ -43,7 +48,7 @@ impl AsyncRead for MeshStream {
                 Ok(data.len())
             }
             Incoming::Eof => Ok(0),
-            Incoming::Closed => Err(io::Error::new(io::ErrorKind::ConnectionReset, "mesh stream was closed")),
+            Incoming::Closed => Err(self.broken(io::ErrorKind::ConnectionReset)),
         })
     }
 }
@@ -52,7 +57,7 @@ impl AsyncWrite for MeshStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(match ready!(self.end.poll_write(cx, buf)) {
             Some(count) => Ok(count),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 
@@ -64,7 +69,7 @@ impl AsyncWrite for MeshStream {
     fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match ready!(self.end.poll_shut_down(cx)) {
             Some(()) => Ok(()),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 }

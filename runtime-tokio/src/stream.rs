@@ -26,6 +26,11 @@ impl MeshStream {
         Self { end, peer, _node: node }
     }
 
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        let failure = self.end.failure();
+        io::Error::new(kind, failure.unwrap_or_else(|| "mesh stream was closed".to_owned()))
+    }
+
     /// The node at the other end, if its name is known.
     pub fn peer(&self) -> Option<&NodeId> {
         self.peer.as_ref()
@@ -41,10 +46,7 @@ impl AsyncRead for MeshStream {
             Incoming::Data(data) => buf.put_slice(&data),
             Incoming::Eof => {}
             Incoming::Closed => {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::ConnectionReset,
-                    "mesh stream was closed",
-                )));
+                return Poll::Ready(Err(self.broken(io::ErrorKind::ConnectionReset)));
             }
         }
         Poll::Ready(Ok(()))
@@ -55,7 +57,7 @@ impl AsyncWrite for MeshStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         Poll::Ready(match ready!(self.end.poll_write(cx, buf)) {
             Some(count) => Ok(count),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 
@@ -67,7 +69,7 @@ impl AsyncWrite for MeshStream {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Poll::Ready(match ready!(self.end.poll_shut_down(cx)) {
             Some(()) => Ok(()),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 }

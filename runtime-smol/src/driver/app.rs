@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 use std::future::poll_fn;
+use std::sync::Arc;
 
 use receptor_core::id::{CommandId, PortId, ServiceName};
 use receptor_core::node::io::{Command, Event, Input, Level, Reply};
@@ -80,7 +81,7 @@ impl<M: Machine> Driver<M> {
             } => {
                 let (pipe, local) = self.new_pipe();
                 // Before the answer, which waits for the handshake that is done with it.
-                drop(stream.send(SecureEnd::new(local)));
+                drop(stream.send(SecureEnd::new(local, Arc::clone(&self.tls))));
                 self.command(Command::Dial { pipe, node, service }, Waiting::Plain(reply));
             }
             Request::Listen {
@@ -193,7 +194,7 @@ impl<M: Machine> Driver<M> {
             }
             Event::RoutesChanged => self.app.publish(|| MeshEvent::RoutesChanged),
             Event::Accepted { service, pipe, from } => {
-                let stream = SecureEnd::new(self.add_pipe(pipe));
+                let stream = SecureEnd::new(self.add_pipe(pipe), Arc::clone(&self.tls));
                 if let Some(listener) = self.app.listeners.get(&service).cloned() {
                     // One slow handshake keeps nobody else waiting.
                     self.spawner.spawn(async move {

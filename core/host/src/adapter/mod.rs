@@ -9,6 +9,7 @@ mod machine;
 mod pipe;
 mod ready;
 mod secure;
+mod tls;
 mod unit_jobs;
 mod unit_worker;
 
@@ -20,5 +21,6 @@ pub use machine::Machine;
 pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use ready::{DropFlag, Flag, ReadySet, Source};
 pub use secure::{SecureEnd, tie};
+pub use tls::Tls;
 pub use unit_jobs::{Job, UnitJobs};
 pub use unit_worker::UnitWorker;

@@ -11,8 +11,6 @@
 
 pub mod anonymous;
 mod name;
-#[cfg(test)]
-mod tests;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -213,11 +211,14 @@ impl Secure {
         let plain = &plain[..plain.len().min(WRITE_MAX)];
         let mut records = BytesMut::zeroed(plain.len() + plain.len().div_ceil(RECORD) * RECORD_OVERHEAD + CONTROL_ROOM);
         let written = with!(&mut self.connection, connection => {
-            match connection.process_tls_records(&mut self.incoming).state {
+            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut self.incoming);
+            let written = match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => traffic.encrypt(plain, &mut records).map_err(refused),
                 Ok(_) => Ok(0),
                 Err(error) => Err(error),
-            }
+            };
+            self.incoming.advance(discard);
+            written
         });
         if self.take_written(records, written) {
             plain.len()
@@ -234,13 +235,16 @@ impl Secure {
         self.has_finished = true;
         let mut records = BytesMut::zeroed(CONTROL_ROOM);
         let written = with!(&mut self.connection, connection => {
-            match connection.process_tls_records(&mut self.incoming).state {
+            let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut self.incoming);
+            let written = match state {
                 Ok(ConnectionState::WriteTraffic(mut traffic)) => {
                     traffic.queue_close_notify(&mut records).map_err(refused)
                 }
                 Ok(_) => Ok(0),
                 Err(error) => Err(error),
-            }
+            };
+            self.incoming.advance(discard);
+            written
         });
         self.take_written(records, written);
     }
@@ -284,10 +288,13 @@ impl Secure {
         }
         match step {
             Err(error) => {
-                // An alert may wait for the peer.
+                // An alert may wait for the peer. With the same bytes as before, since the connection may remember places in
+                // them.
                 while with!(&mut self.connection, connection => {
-                    let state = connection.process_tls_records(&mut []).state;
-                    state.is_ok_and(|state| encode(state, &mut self.outgoing))
+                    connection.wants_write() && {
+                        let state = connection.process_tls_records(&mut self.incoming).state;
+                        state.is_ok_and(|state| encode(state, &mut self.outgoing))
+                    }
                 }) {}
                 self.fail(error);
             }
@@ -377,3 +384,6 @@ impl fmt::Debug for Secure {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -180,7 +180,7 @@ fn a_listener_without_the_key_of_its_certificate_is_refused() {
     let (_, key) = self::certificate(COMMON_NAME);
     // rustls does not even let us try, so the certificate alone is stolen and shown with another key.
     assert!(server_config(certificate.clone(), key.clone()).is_err());
-    let provider = super::anonymous::provider();
+    let provider = anonymous::provider();
     let key = provider
         .key_provider
         .load_private_key(rustls::pki_types::PrivateKeyDer::Pkcs8(key.into()))
@@ -322,19 +322,21 @@ fn a_server_that_hands_out_tickets_sees_full_handshakes_only() {
 
 #[test]
 fn a_change_of_keys_is_followed_and_answered() {
-    let mut client = rustls::ClientConnection::new(client_config().unwrap(), "receptor".try_into().unwrap()).unwrap();
-    let mut server = Secure::server(server_named(COMMON_NAME)).unwrap();
-    exchange(&mut client, &mut server);
+    let (mut client, mut server) = connected();
     for _ in 0..3 {
-        client.refresh_traffic_keys().unwrap();
-        std::io::Write::write_all(&mut client.writer(), b"with new keys").unwrap();
-        exchange(&mut client, &mut server);
+        with!(&mut client.connection, connection => {
+            let Ok(ConnectionState::WriteTraffic(traffic)) = connection.process_tls_records(&mut []).state else {
+                panic!("no handshake, no other records");
+            };
+            traffic.refresh_traffic_keys().unwrap();
+        });
+        client.process();
+        write_all(&mut client, b"with new keys");
+        carry(&mut client, &mut server, 7);
         assert_eq!(all(&mut server), b"with new keys");
-        assert_eq!(server.write(b"answer"), 6);
-        exchange(&mut client, &mut server);
-        let mut answer = [0; 6];
-        std::io::Read::read_exact(&mut client.reader(), &mut answer).unwrap();
-        assert_eq!(&answer, b"answer");
+        write_all(&mut server, b"answer, and new keys of its own");
+        carry(&mut server, &mut client, 7);
+        assert_eq!(all(&mut client), b"answer, and new keys of its own");
     }
 }
 
