@@ -65,6 +65,8 @@ pub struct Host {
     pub spawned: u64,
     pub(super) links: BTreeMap<LinkId, ()>,
     pub(super) pipes: BTreeMap<PipeId, PipeEnd>,
+    /// From now on no handshake goes on here.
+    pub(super) stalls_handshakes: bool,
     pub(super) ties: Vec<NullTie>,
     next_pipe: u64,
     commands: u64,
@@ -87,6 +89,7 @@ impl Host {
             spawned: 0,
             links: BTreeMap::new(),
             pipes: BTreeMap::new(),
+            stalls_handshakes: false,
             ties: Vec::new(),
             next_pipe: 0,
             commands: 0,
@@ -173,6 +176,11 @@ impl Host {
         self.ties.push(NullTie { cipher, plain });
     }
 
+    /// Pairs of pipes that carry what the node itself reads.
+    pub fn open_ties(&self) -> usize {
+        self.ties.len()
+    }
+
     /// A pipe; `None` after it was dropped or the node died.
     pub fn pipe(&self, id: PipeId) -> Option<&PipeEnd> {
         self.pipes.get(&id)
@@ -244,11 +252,15 @@ impl World {
 
     fn pump_pipes(&mut self, index: NodeIndex) -> bool {
         let mut inputs = Vec::new();
+        let is_stalled = self.hosts[index].stalls_handshakes;
         for (&id, pipe) in &mut self.hosts[index].pipes {
             if pipe.closed || !pipe.is_begun {
                 continue;
             }
             if let Some(handshake) = &mut pipe.handshake {
+                if is_stalled {
+                    continue;
+                }
                 if let Some(greeting) = handshake.greeting() {
                     pipe.credit -= 1;
                     inputs.push((id, PipeInput::Data(Bytes::copy_from_slice(&[greeting]))));

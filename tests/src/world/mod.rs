@@ -188,6 +188,11 @@ impl World {
         &self.hosts[index]
     }
 
+    /// A node's part of handshakes does not go on from now on.
+    pub fn stall_handshakes(&mut self, index: NodeIndex) {
+        self.hosts[index].stalls_handshakes = true;
+    }
+
     /// The disk of a node, for making it fail.
     pub fn disk(&mut self, index: NodeIndex) -> &mut Disk {
         &mut self.hosts[index].disk
