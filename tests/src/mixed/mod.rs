@@ -272,20 +272,18 @@ impl Mesh {
                 while let Some(output) = net.poll_output() {
                     match output {
                         NetOutput::Link(link, LinkOutput::Ready) => {
-                            net.pull_frames(link, usize::MAX, &mut pulled);
+                            net.pull_frames(now, link, usize::MAX, &mut pulled);
                             frames.extend(pulled.drain(..).map(|frame| (link, frame)));
                         }
                         NetOutput::Link(link, LinkOutput::Close) => {
-                            net.pull_frames(link, usize::MAX, &mut pulled);
+                            net.pull_frames(now, link, usize::MAX, &mut pulled);
                             frames.extend(pulled.drain(..).map(|frame| (link, frame)));
                             hang_up.push(link);
                         }
                         NetOutput::StoreEpoch(epoch) => net.begin(now, epoch),
                         NetOutput::Event(Event::Duplicate) => over = true,
-                        NetOutput::Event(Event::Log(_, text)) => {
-                            if self.logs[node].len() < LOG_LINES {
-                                self.logs[node].push(text);
-                            }
+                        NetOutput::Event(Event::Log(_, text)) if self.logs[node].len() < LOG_LINES => {
+                            self.logs[node].push(text);
                         }
                         _ => {}
                     }
