@@ -12,8 +12,9 @@ use bytes::Bytes;
 use receptor_core::workceptor::{
     Change, ProcessIdentity, Record, RunnerEvent, State, UnitError, UnitId, UnitTask, UnitTaskResult,
 };
+use receptor_host::process_table::Process;
 use receptor_host::runner::{self, CANCEL, RunnerConnection, RunnerProgram};
-use receptor_host::{UnitDir, UnitStore, identity, process_table};
+use receptor_host::{UnitDir, UnitStore, identity};
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
@@ -141,8 +142,14 @@ fn pid_in(output: &[u8], name: &str) -> u32 {
     line.unwrap().parse().unwrap()
 }
 
+fn signal(name: &str, pid: u32) {
+    let mut kill = Command::new("kill");
+    assert!(kill.args([name, &pid.to_string()]).status().unwrap().success());
+}
+
+/// A zombie is gone: whose child it has become is no business of ours, and some first processes never reap.
 fn is_gone(pid: u32) -> bool {
-    process_table::Process::read(pid).map_or(true, |process| !process.is_running())
+    Process::read(pid).map_or(true, |process| !process.is_running())
 }
 
 #[test]
@@ -294,14 +301,11 @@ fn the_runner_has_a_session_and_the_command_a_group() {
     let connection = bench.shell("echo pid=$$; read x < /dev/zero || sleep 1000");
     bench.wait_for_output("pid=");
     let runner = bench.runner();
-    let process = process_table::Process::read(pid_in(&bench.output(), "pid")).unwrap();
+    let process = Process::read(pid_in(&bench.output(), "pid")).unwrap();
     assert_eq!(process.parent, runner.pid);
     assert_eq!(process.session, runner.pid);
     assert_eq!(process.group, process.pid);
-    assert_ne!(
-        process_table::Process::read(std::process::id()).unwrap().session,
-        runner.pid
-    );
+    assert_ne!(Process::read(std::process::id()).unwrap().session, runner.pid);
     cancel(&connection);
     assert_eq!(finish(connection).1.state, State::Canceled);
 }
@@ -348,11 +352,7 @@ fn a_signal_to_the_runner_is_a_cancel_as_classic_daemons_do_it() {
     let bench = Bench::new(b"");
     let connection = bench.shell("echo up; exec sleep 1000");
     bench.wait_for_output("up");
-    let kill = Command::new("kill")
-        .args(["-INT", &bench.runner().pid.to_string()])
-        .status()
-        .unwrap();
-    assert!(kill.success());
+    signal("-INT", bench.runner().pid);
     assert_eq!(finish(connection).1.state, State::Canceled);
 }
 
@@ -383,15 +383,6 @@ fn a_killed_runner_is_reported_its_output_saved_and_its_command_killed() {
     let receiver = events(connection);
     wait_until(|| bench.dir().read().unwrap().state == State::Running);
     // Stopped, so that what is written now stays in the pipe.
-    let signal = |signal: &str, pid: u32| {
-        assert!(
-            Command::new("kill")
-                .args([signal, &pid.to_string()])
-                .status()
-                .unwrap()
-                .success()
-        );
-    };
     signal("-STOP", runner.pid);
     fs::OpenOptions::new()
         .write(true)
@@ -416,6 +407,26 @@ fn a_killed_runner_is_reported_its_output_saved_and_its_command_killed() {
     assert!(!identity::is_alive(&runner));
     let attached = runner::attach(&bench.dir(), &runner).unwrap();
     assert!(attached.connection.is_none());
+}
+
+#[test]
+fn when_a_runner_is_reported_lost_nothing_that_its_command_started_still_runs() {
+    let bench = Bench::new(b"");
+    // They do not hold the output open, so its end says nothing about theirs.
+    let script = "i=0; while [ $i -lt 50 ]; do sleep 1000 > /dev/null 2>&1 & echo child=$!; i=$((i+1)); done; \
+                  echo up; wait";
+    let connection = bench.shell(script);
+    bench.wait_for_output("up");
+    let output = String::from_utf8(bench.output()).unwrap();
+    let children = output.lines().filter_map(|line| line.strip_prefix("child="));
+    let children: Vec<u32> = children.map(|pid| pid.parse().unwrap()).collect();
+    assert_eq!(children.len(), 50);
+    let receiver = events(connection);
+    wait_until(|| bench.dir().read().unwrap().state == State::Running);
+    signal("-KILL", bench.runner().pid);
+    while !matches!(receiver.recv_timeout(PATIENCE).unwrap(), RunnerEvent::Lost { .. }) {}
+    let alive: Vec<_> = children.into_iter().filter(|&pid| !is_gone(pid)).collect();
+    assert_eq!(alive, [0; 0]);
 }
 
 #[test]

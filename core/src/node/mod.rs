@@ -230,6 +230,10 @@ impl Node {
                 self.timeouts(now);
                 Ok(())
             }
+            Input::Shutdown => {
+                self.streams.shutdown(now.mono);
+                Ok(())
+            }
         }
     }
 

@@ -489,3 +489,14 @@ fn shutting_down_sends_what_is_queued() {
         assert_eq!(reading.await.len(), 120);
     });
 }
+
+#[test]
+fn the_machine_is_told_before_links_are_closed() {
+    run(async {
+        let (mesh, farewells) = watching(Outbox::default(), |_, input| {
+            matches!(input, Input::Shutdown).then_some(())
+        });
+        mesh.shutdown().await;
+        assert!(farewells.recv().await.is_some());
+    });
+}

@@ -75,7 +75,9 @@ impl Netceptor {
                 self.log(Level::Info, text);
                 self.links.set_peer(peer, id);
                 self.links.rearm(id);
-                self.router.link_accepted(now, id, cost, &update);
+                if !self.router.link_accepted(now, id, cost, &update) {
+                    self.close_link(now, id, &Refusal::NoRoom, true);
+                }
             }
         }
     }
