@@ -6,7 +6,7 @@
 
 mod app;
 mod tasks;
-mod timer;
+pub(crate) mod timer;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeI
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, SecureEnd, Source, Tls, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, SecureEnd, Source, Tls, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) store: Option<Arc<UnitStore>>,
     pub(crate) runner: Option<RunnerProgram>,
+    pub(crate) quic: Option<Quic>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) started: oneshot::Sender<Result<(), String>>,
@@ -92,6 +93,7 @@ struct Driver<M> {
     /// All links read into this one.
     read_buffer: BytesMut,
     frames: Vec<BytesMut>,
+    quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
     tls: Arc<Tls>,
@@ -123,10 +125,15 @@ impl<M: Machine> Driver<M> {
             clock,
             store,
             runner,
+            quic,
             requests,
             events,
             started,
         } = parts;
+        let ready = Arc::new(ReadySet::default());
+        if let Some(quic) = &quic {
+            quic.attach(ready.flag(Source::Quic));
+        }
         let (arrivals_in, arrivals) = mpsc::channel(ARRIVALS);
         let worker = Arc::new(UnitWorker::new(store.clone(), runner));
         let of_units = Arc::clone(&worker);
@@ -135,7 +142,7 @@ impl<M: Machine> Driver<M> {
             clock,
             now: clock.now(),
             timer: Timer::default(),
-            ready: Arc::new(ReadySet::default()),
+            ready,
             requests,
             units: Units::new(
                 Arc::new(move |unit, deed| of_units.run(unit, deed)),
@@ -151,6 +158,7 @@ impl<M: Machine> Driver<M> {
             to_write: Vec::new(),
             read_buffer: BytesMut::new(),
             frames: Vec::new(),
+            quic,
             pipes: HashMap::new(),
             next_pipe: 1,
             tls: Arc::new(Tls::new()),
@@ -203,7 +211,7 @@ impl<M: Machine> Driver<M> {
                 self.on_dropped(source);
                 false
             }
-            Source::Link(_) | Source::Pipe(_) => true,
+            Source::Link(_) | Source::Pipe(_) | Source::Quic => true,
         });
         self.drain();
         for request in inbox.requests.drain(..) {
@@ -214,6 +222,7 @@ impl<M: Machine> Driver<M> {
             match source {
                 Source::Link(link) => self.on_link_woken(link),
                 Source::Pipe(pipe) => self.on_pipe_news(pipe),
+                Source::Quic => self.on_quic_news(),
                 Source::ListenerDropped(_) | Source::PortDropped(_) => {}
             }
             self.drain();
@@ -253,6 +262,11 @@ impl<M: Machine> Driver<M> {
                     plain,
                     security,
                 } => self.secure(cipher, plain, security),
+                Output::Quic(message) => {
+                    if let Some(quic) = &self.quic {
+                        quic.send(message);
+                    }
+                }
                 Output::Task(task, deed) => self.on_task(task, deed),
                 Output::Reply(command, reply) => self.on_reply(command, reply),
                 Output::Event(event) => self.on_event(event),
@@ -404,6 +418,15 @@ impl<M: Machine> Driver<M> {
         let cipher = SecureEnd::begun(self.add_pipe(cipher), Arc::clone(&self.tls), &Layer::Secure(security));
         let plain = self.add_pipe(plain);
         self.spawner.spawn(adapter::tie(cipher, plain));
+    }
+
+    // QUIC.
+
+    fn on_quic_news(&mut self) {
+        let messages = self.quic.as_ref().map(Quic::take).unwrap_or_default();
+        for message in messages {
+            self.input(Input::Quic(message));
+        }
     }
 
     // The end.

@@ -139,6 +139,7 @@ impl Node {
             return Err(alloc::format!("service {service} is not listening"));
         }
         self.streams.unlisten(now.mono, service);
+        self.unlisten_quic(service);
         self.net.close_service(now, service);
         Ok(())
     }

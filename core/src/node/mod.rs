@@ -18,6 +18,8 @@ pub mod io;
 mod mesh;
 mod netceptor;
 mod pipes;
+mod quic;
+mod race;
 mod sessions;
 mod startup;
 mod status;
@@ -102,6 +104,8 @@ pub struct Node {
     plains: BTreeMap<PipeId, ties::Plain>,
     /// Until when a tie must be secured, in the order of time; of those that are, the first ones are forgotten.
     handshakes: VecDeque<(Instant, u64)>,
+    quic: quic::Quic,
+    races: race::Races,
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
@@ -156,6 +160,8 @@ impl Node {
             next_tie: 0,
             plains: BTreeMap::new(),
             handshakes: VecDeque::new(),
+            quic: quic::Quic::new(config.quic),
+            races: race::Races::default(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -222,6 +228,7 @@ impl Node {
             .next_deadline()
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(self.races.next_deadline())
             .min(Deadline::at(
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
@@ -246,6 +253,7 @@ impl Node {
         match input {
             Input::Link(id, input) => self.link_input(now, id, input),
             Input::Pipe(id, input) => self.pipe_input(now, id, input),
+            Input::Quic(message) => self.quic_input(now, message),
             Input::Done(id, result) => self.task_done(now, id, result),
             Input::Runner(unit, event) => {
                 self.work.handle_runner(now, &unit, event);
@@ -268,6 +276,7 @@ impl Node {
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
         self.handshake_timeouts(now);
+        self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }
@@ -296,7 +305,7 @@ impl Node {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
                 Some(&Owner::Tie(key)) => self.pump_tie(now, key),
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Arriving) | None => {}
+                Some(Owner::Connecting(_) | Owner::Dialing(..) | Owner::Arriving) | None => {}
             }
         }
         progress

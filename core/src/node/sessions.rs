@@ -156,10 +156,7 @@ impl Node {
 
     /// The node a session comes from; `None` for this one, and if the name is not known.
     fn session_peer(&self, conn: Conn) -> Option<NodeId> {
-        match conn {
-            Conn::Pipe(id) => self.plain_peer(id),
-            Conn::Stream(id) => self.stream_peer(id),
-        }
+        self.conn_peer(conn)
     }
 
     fn session_answer(&mut self, client: &mut Client, reply: Reply) {
@@ -261,7 +258,8 @@ impl Node {
         if let Some(tls) = &request.tls {
             return Err(alloc::format!("unknown TLS config {tls}"));
         }
-        self.dial_for_node(now, &request.node, &request.service, Owner::Connecting(key))?;
+        let conn = self.dial_stream(now, &request.node, &request.service)?;
+        self.owners.insert(conn, Owner::Connecting(key));
         Ok(())
     }
 

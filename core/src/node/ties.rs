@@ -16,8 +16,7 @@ use super::Node;
 use super::conn::{Conn, Owner};
 use super::io::{Event, HANDSHAKE_LIMIT, Layer, Level, Output, PipeOutput, Reply, Role, Security};
 use crate::control::Origin;
-use crate::id::{CommandId, NameHash, NodeId, PipeId, ServiceName};
-use crate::stream::StreamId;
+use crate::id::{CommandId, NameHash, PipeId, ServiceName};
 use crate::time::Now;
 
 /// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
@@ -32,8 +31,6 @@ pub(super) struct Tie {
     stream: Conn,
     pipe: PipeId,
     user: User,
-    /// The peer has answered the dial, or dialled.
-    is_connected: bool,
     /// The local side has done its handshake.
     is_secured: bool,
 }
@@ -66,34 +63,48 @@ impl Node {
         node: &str,
         service: &str,
     ) -> Result<(), String> {
-        let stream = self.dial_stream(now, node, service)?;
+        let conn = self.dial_stream(now, node, service)?;
         self.pipes.insert(pipe, Default::default());
-        self.tie(stream, pipe, User::Adapter(Some(command)));
-        self.begin(pipe, Role::Client);
+        self.owners.insert(conn, Owner::Dialing(pipe, command));
         Ok(())
     }
 
-    /// Opens a stream whose bytes the node itself reads. Its owner hears when it can be used, or that it failed.
-    pub(super) fn dial_for_node(&mut self, now: Now, node: &str, service: &str, owner: Owner) -> Result<Conn, String> {
-        let stream = self.dial_stream(now, node, service)?;
-        Ok(self.secure(stream, Role::Client, owner))
+    /// Such a stream is open.
+    pub(super) fn dialled_for_pipe(&mut self, now: Now, conn: Conn, pipe: PipeId, command: CommandId) {
+        if !self.pipes.contains_key(&pipe) {
+            let reason = "the dial was given up";
+            self.conn_abort(now, conn, reason);
+            return self
+                .outputs
+                .push_back(Output::Reply(command, Reply::Error(reason.into())));
+        }
+        self.begin(conn, pipe, Role::Client);
+        self.tie(now, conn, pipe, User::Adapter(Some(command)));
     }
 
-    /// A stream has been accepted.
-    pub(super) fn accept_stream(&mut self, now: Now, service: ServiceName, stream: StreamId) {
+    /// A stream of either kind for a service that is listened on.
+    pub(super) fn accept_conn(&mut self, now: Now, service: ServiceName, conn: Conn) {
         if self.control_services.contains(&service) {
-            self.secure(stream, Role::Server, Owner::Arriving);
+            if self.is_secured_here(conn) {
+                self.secure(now, conn, Role::Server, Owner::Arriving);
+            } else {
+                self.open_session(now, conn, Origin::Network);
+            }
         } else if self.app_listeners.contains(&service) {
             let pipe = self.new_pipe();
-            let from = self.stream_peer(stream);
+            let from = self.conn_peer(conn);
             self.outputs
                 .push_back(Output::Event(Event::Accepted { service, pipe, from }));
-            self.tie(stream, pipe, User::Adapter(None));
-            self.begin(pipe, Role::Server);
+            self.begin(conn, pipe, Role::Server);
+            self.tie(now, conn, pipe, User::Adapter(None));
         } else {
-            return self.conn_abort(now, Conn::Stream(stream), "nobody listens");
+            self.conn_abort(now, conn, "nobody listens");
         }
-        self.stream_connected(now, Conn::Stream(stream));
+    }
+
+    /// Whether what protects a stream is done on this side of it, by the adapter. QUIC has its own inside.
+    pub(super) const fn is_secured_here(&self, conn: Conn) -> bool {
+        matches!(conn, Conn::Stream(_))
     }
 
     fn new_pipe(&mut self) -> PipeId {
@@ -103,37 +114,47 @@ impl Node {
         pipe
     }
 
-    fn tie(&mut self, stream: StreamId, pipe: PipeId, user: User) -> u64 {
+    /// Ties an open stream to a pipe. From now on the time for the handshake runs.
+    fn tie(&mut self, now: Now, stream: Conn, pipe: PipeId, user: User) -> u64 {
         let key = self.next_tie;
         self.next_tie += 1;
-        let stream = Conn::Stream(stream);
         for conn in [stream, Conn::Pipe(pipe)] {
             self.owners.insert(conn, Owner::Tie(key));
             self.touch(conn);
         }
+        let is_secured = !self.is_secured_here(stream);
         let tie = Tie {
             stream,
             pipe,
             user,
-            is_connected: false,
-            is_secured: false,
+            is_secured,
         };
         self.ties.insert(key, tie);
+        if is_secured {
+            self.tie_ready(now, key);
+        } else {
+            self.handshakes.push_back((now.mono + HANDSHAKE_LIMIT, key));
+        }
         key
     }
 
     /// Every native stream is encrypted from end to end; where no TLS config is named, without knowing who is at the other.
-    fn begin(&mut self, pipe: PipeId, role: Role) {
-        let layer = Layer::Secure(Security::anonymous(role));
+    fn begin(&mut self, stream: Conn, pipe: PipeId, role: Role) {
+        let layer = if self.is_secured_here(stream) {
+            Layer::Secure(Security::anonymous(role))
+        } else {
+            Layer::Plain
+        };
         self.outputs.push_back(Output::Pipe(pipe, PipeOutput::Begin(layer)));
     }
 
-    fn secure(&mut self, stream: StreamId, role: Role, owner: Owner) -> Conn {
+    /// Has an open stream protected whose bytes the node itself reads. Its owner hears when it can be used, or that it
+    /// failed.
+    pub(super) fn secure(&mut self, now: Now, stream: Conn, role: Role, owner: Owner) -> Conn {
         let (cipher, plain) = (self.new_pipe(), self.new_pipe());
-        let tie = self.tie(stream, cipher, User::Node(plain));
         let plain_end = Plain {
-            tie,
-            remote: self.streams.remote(stream).unwrap_or(NameHash(0)),
+            tie: self.tie(now, stream, cipher, User::Node(plain)),
+            remote: self.conn_remote(stream).unwrap_or(NameHash(0)),
             lost: None,
         };
         self.plains.insert(plain, plain_end);
@@ -147,23 +168,9 @@ impl Node {
         Conn::Pipe(plain)
     }
 
-    /// The node at the other end of a plain pipe, if its name is known.
-    pub(super) fn plain_peer(&self, pipe: PipeId) -> Option<NodeId> {
-        self.net.router.name_of(self.plains.get(&pipe)?.remote).cloned()
-    }
-
-    /// The peer has answered, or dialled: from now on the time for the handshake runs.
-    pub(super) fn stream_connected(&mut self, now: Now, conn: Conn) {
-        let Some(&Owner::Tie(key)) = self.owners.get(&conn) else {
-            return;
-        };
-        if let Some(tie) = self.ties.get_mut(&key) {
-            tie.is_connected = true;
-            if !tie.is_secured {
-                self.handshakes.push_back((now.mono + HANDSHAKE_LIMIT, key));
-            }
-            self.tie_ready(now, key);
-        }
+    /// The node at the other end of a plain pipe.
+    pub(super) fn plain_remote(&self, pipe: PipeId) -> Option<NameHash> {
+        self.plains.get(&pipe).map(|plain| plain.remote)
     }
 
     /// The handshake of a pipe is done.
@@ -185,7 +192,7 @@ impl Node {
     }
 
     fn tie_ready(&mut self, now: Now, key: u64) {
-        let Some(tie) = self.ties.get_mut(&key).filter(|tie| tie.is_connected && tie.is_secured) else {
+        let Some(tie) = self.ties.get_mut(&key).filter(|tie| tie.is_secured) else {
             return;
         };
         match tie.user {
@@ -199,8 +206,8 @@ impl Node {
                 match self.owners.get(&conn) {
                     Some(Owner::Arriving) => self.open_session(now, conn, Origin::Network),
                     Some(&Owner::Connecting(session)) => self.connected(now, session, conn, Ok(())),
-                    Some(&Owner::Peer(peer)) => self.peer_opened(now, peer),
-                    Some(Owner::Session(_) | Owner::Tie(_)) | None => {}
+                    Some(&Owner::Peer(peer)) => self.peer_opened(now, peer, conn),
+                    Some(Owner::Session(_) | Owner::Dialing(..) | Owner::Tie(_)) | None => {}
                 }
             }
         }
@@ -209,15 +216,9 @@ impl Node {
     /// Moves bytes both ways, and the ends behind them.
     pub(super) fn pump_tie(&mut self, now: Now, key: u64) {
         let Some(tie) = self.ties.get(&key) else { return };
-        let (stream, pipe, is_connected) = (tie.stream, Conn::Pipe(tie.pipe), tie.is_connected);
+        let (stream, pipe) = (tie.stream, Conn::Pipe(tie.pipe));
         self.transfer(now, stream, pipe);
         self.transfer(now, pipe, stream);
-        if !is_connected {
-            if self.conn_is_gone(pipe) {
-                self.end_tie(now, key, "the dial was given up");
-            }
-            return;
-        }
         for (from, to) in [(stream, pipe), (pipe, stream)] {
             if self.conn_is_at_eof(from) {
                 self.conn_finish(to);
@@ -320,7 +321,7 @@ impl Node {
             Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
             Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
             Some(Owner::Arriving) => self.log(Level::Debug, alloc::format!("control session refused: {reason}")),
-            Some(Owner::Tie(_)) | None => {}
+            Some(Owner::Dialing(..) | Owner::Tie(_)) | None => {}
         }
     }
 

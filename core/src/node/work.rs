@@ -23,7 +23,7 @@ pub(super) const UPGRADE_VERSION: u64 = 1;
 #[derive(Debug)]
 pub(super) struct Peer {
     conn: Conn,
-    /// Bytes that found no room; the workceptor bounds them, since it is told what was drained.
+    /// Bytes that found no room in the stream; the workceptor bounds them, since it is told what was drained.
     outgoing: VecDeque<Bytes>,
 }
 
@@ -145,16 +145,30 @@ impl Node {
     }
 
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
-        match self.dial_for_node(now, node, "control", Owner::Peer(key.0)) {
+        match self.dial_stream(now, node, "control") {
             Ok(conn) => {
-                let outgoing = VecDeque::new();
-                self.peers.insert(key.0, Peer { conn, outgoing });
+                self.peers.insert(
+                    key.0,
+                    Peer {
+                        conn,
+                        outgoing: VecDeque::new(),
+                    },
+                );
+                self.owners.insert(conn, Owner::Peer(key.0));
             }
             Err(error) => self.work.peer_closed(now, key, &error),
         }
     }
 
-    pub(super) fn peer_opened(&mut self, now: Now, key: u64) {
+    /// A dial goes on another way.
+    pub(super) fn peer_moved(&mut self, key: u64, conn: Conn) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.conn = conn;
+        }
+    }
+
+    pub(super) fn peer_opened(&mut self, now: Now, key: u64, conn: Conn) {
+        self.peer_moved(key, conn);
         self.work.peer_opened(now, PeerKey(key));
     }
 
