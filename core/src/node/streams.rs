@@ -59,7 +59,7 @@ impl Node {
 
     /// Whether no stream of either kind can be opened or accepted.
     pub(super) fn is_full_of_streams(&self) -> bool {
-        self.streams.len() + self.quic.len() >= self.config.limits.streams
+        self.streams.live() + self.quic.len() >= self.config.limits.streams
     }
 
     pub(super) fn too_many_streams(&self) -> String {
