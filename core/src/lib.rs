@@ -38,6 +38,10 @@
 //!   [`PipeOutput::Begin`](node::io::PipeOutput::Begin), which says that its bytes are TLS records; you make and read them, with
 //!   `stream::Secure` (feature `tls`), and say [`Secured`](node::io::PipeInput::Secured) after the handshake. For bytes that the
 //!   node itself reads, [`Output::Secure`](node::io::Output::Secure) asks you to tie two pipes so.
+//! * **QUIC, if you want classic nodes' streams.** Set [`Config::quic`](config::Config::quic), run a `quic::Endpoint` (feature
+//!   `quic`) beside the node, in another thread or task, and carry [`Output::Quic`](node::io::Output::Quic) to it and what it
+//!   says back as [`Input::Quic`](node::io::Input::Quic), through a [`quic::Queue`] each. Its contract is like the node's:
+//!   `handle`, `poll_output`, `next_deadline`, `handle_timeout`.
 //! * **Commands.** [`Input::Command`](node::io::Input::Command) asks something of the node (ping, dial, listen, send); each gets
 //!   one [`Output::Reply`](node::io::Output::Reply) under the same ID.
 //!

@@ -13,6 +13,7 @@ mod extended;
 mod frame;
 mod link;
 mod node;
+mod quic;
 mod rig;
 mod secure;
 mod source;
@@ -25,6 +26,7 @@ pub use extended::extended;
 pub use frame::data;
 pub use link::link;
 pub use node::node;
+pub use quic::quic;
 pub use secure::secure;
 pub use stream::stream;
 pub use work::work;
@@ -48,6 +50,7 @@ pub const MACHINES: &[(&str, Target)] = &[
     ("control", control),
     ("stream", stream),
     ("secure", secure),
+    ("quic", quic),
     ("node", node),
 ];
 

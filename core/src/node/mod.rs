@@ -266,6 +266,7 @@ impl Node {
             }
             Input::Shutdown => {
                 self.streams.shutdown(now.mono);
+                self.shut_quic_down();
                 Ok(())
             }
         }
