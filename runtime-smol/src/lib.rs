@@ -13,6 +13,7 @@ mod driver;
 mod handle;
 mod links;
 mod runner;
+mod services;
 mod socket;
 mod stream;
 mod sync;

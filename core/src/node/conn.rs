@@ -28,6 +28,12 @@ pub(super) enum Owner {
     Connecting(u64),
     /// A stream being dialled for the application's pipe.
     Dialing(PipeId, CommandId),
+    /// A stream being dialled for an accepted socket of a service.
+    ServiceDialing(PipeId),
+    /// An accepted socket whose stream is being dialled.
+    ServiceWaiting(StreamId),
+    /// A stream whose local socket is being connected.
+    ServiceConnecting(PipeId),
     /// The workceptor's session with another node.
     Peer(u64),
 }
@@ -148,6 +154,14 @@ impl Node {
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
             Conn::Stream(id) => self.streams.stream(id).is_none(),
+        }
+    }
+
+    /// Whether it is a socket of a service that ended in the middle.
+    pub(super) fn conn_is_broken(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_some_and(|pipe| pipe.is_broken()),
+            Conn::Stream(_) => false,
         }
     }
 

@@ -176,6 +176,9 @@ impl Node {
         if self.control_services.contains(&service) {
             return self.open_session(now, conn);
         }
+        if let Some(index) = self.services.by_name(service) {
+            return self.service_stream(now, index, id);
+        }
         if !self.app_listeners.contains(&service) {
             return self.conn_abort(now, conn, "nobody listens");
         }
@@ -189,7 +192,7 @@ impl Node {
     }
 
     /// Ties two connections together.
-    fn bridge(&mut self, a: Conn, b: Conn) {
+    pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
         self.owners.insert(a, Owner::Bridge(b));
         self.owners.insert(b, Owner::Bridge(a));
         self.touch(a);
@@ -206,8 +209,9 @@ impl Node {
                     self.bridge(conn, Conn::Pipe(pipe));
                     self.outputs.push_back(Output::Reply(command, Reply::Done));
                 }
+                Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
                 Owner::Peer(key) => self.peer_opened(now, key),
-                Owner::Session(_) | Owner::Bridge(_) => {}
+                Owner::Session(_) | Owner::Bridge(_) | Owner::ServiceWaiting(_) | Owner::ServiceConnecting(_) => {}
             },
             stream::Event::Readable
             | stream::Event::Writable
@@ -230,6 +234,9 @@ impl Node {
             }
             Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
+            Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
+            // The connect is under way, and closed when it is done.
+            Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
     }
@@ -250,6 +257,9 @@ impl Node {
             self.conn_write(now, to, data);
         }
         if self.conn_is_at_eof(from) {
+            if self.conn_is_broken(from) {
+                return self.service_broke(now, from, to);
+            }
             self.conn_finish(to);
             if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                 self.conn_release(now, from);
