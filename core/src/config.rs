@@ -28,6 +28,9 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Work types offered.
     pub work_types: Vec<WorkType>,
+    /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
+    /// it, not by users.
+    pub quic: bool,
     /// Limits of queues and tables.
     pub limits: Limits,
 }
@@ -48,6 +51,7 @@ impl Config {
             control_services: Vec::new(),
             services: Vec::new(),
             work_types: Vec::new(),
+            quic: false,
             limits: Limits::default(),
         }
     }

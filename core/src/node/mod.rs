@@ -18,6 +18,8 @@ pub mod io;
 mod mesh;
 mod netceptor;
 mod pipes;
+mod quic;
+mod race;
 mod services;
 mod sessions;
 mod startup;
@@ -39,7 +41,7 @@ use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceInde
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
 use crate::service::Services;
-use crate::stream::{self, StreamId};
+use crate::stream;
 use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
 use commands::Asker;
@@ -72,7 +74,7 @@ enum TaskOwner {
     ListenControl,
     ListenService(ServiceIndex),
     Dial(BackendId),
-    Connect(PipeId, StreamId),
+    Connect(PipeId, Conn),
     Unit(TaskKey),
 }
 
@@ -98,6 +100,8 @@ pub struct Node {
 
     pipes: Pipes,
     next_pipe: u64,
+    quic: quic::Quic,
+    races: race::Races,
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
@@ -111,7 +115,7 @@ pub struct Node {
     control_services: BTreeSet<ServiceName>,
     services: Services,
     /// Streams whose local socket broke, and when they are ended; in the order of time.
-    cancelled: VecDeque<(Instant, StreamId)>,
+    cancelled: VecDeque<(Instant, Conn)>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -151,6 +155,8 @@ impl Node {
             unrouted: BTreeSet::new(),
             pipes: Pipes::new(),
             next_pipe: 0,
+            quic: quic::Quic::new(config.quic),
+            races: race::Races::default(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -219,6 +225,7 @@ impl Node {
             .next_deadline()
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(self.races.next_deadline())
             .min(Deadline::at(
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
@@ -243,6 +250,7 @@ impl Node {
         match input {
             Input::Link(id, input) => self.link_input(now, id, input),
             Input::Pipe(id, input) => self.pipe_input(now, id, input),
+            Input::Quic(message) => self.quic_input(now, message),
             Input::Done(id, result) => self.task_done(now, id, result),
             Input::Runner(unit, event) => {
                 self.work.handle_runner(now, &unit, event);
@@ -265,6 +273,7 @@ impl Node {
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
         self.end_cancelled(now);
+        self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }
@@ -296,11 +305,8 @@ impl Node {
                     self.pump_bridge(now, other, conn);
                 }
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(&Owner::ServiceWaiting(stream)) => {
-                    if let Conn::Pipe(pipe) = conn {
-                        self.service_waits(now, pipe, stream);
-                    }
-                }
+                Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
+                Some(Owner::ServiceCancelled) => self.discard(now, conn),
                 Some(
                     Owner::Connecting(_) | Owner::Dialing(..) | Owner::ServiceDialing(_) | Owner::ServiceConnecting(_),
                 )

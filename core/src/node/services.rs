@@ -12,7 +12,6 @@ use super::{Node, TaskOwner};
 use crate::error::CallerError;
 use crate::id::{PipeId, ServiceIndex};
 use crate::service::{LAST_WORDS, Opening};
-use crate::stream::{StreamId, code};
 use crate::time::Now;
 
 impl Node {
@@ -62,7 +61,7 @@ impl Node {
         }
         match self.dial_stream(now, &remote.node, &remote.service) {
             Ok(stream) => {
-                self.owners.insert(Conn::Stream(stream), Owner::ServiceDialing(pipe));
+                self.owners.insert(stream, Owner::ServiceDialing(pipe));
                 self.owners.insert(conn, Owner::ServiceWaiting(stream));
             }
             Err(error) => self.service_failed(now, pipe, &error),
@@ -78,20 +77,24 @@ impl Node {
         self.conn_abort(now, Conn::Pipe(pipe), error);
     }
 
+    /// The stream of an accepted socket is dialled another way now.
+    pub(super) fn service_moved(&mut self, pipe: PipeId, stream: Conn) {
+        self.owners.insert(Conn::Pipe(pipe), Owner::ServiceWaiting(stream));
+    }
+
     /// The local side did something while its stream is being dialled: whoever breaks off needs none.
-    pub(super) fn service_waits(&mut self, now: Now, pipe: PipeId, stream: StreamId) {
-        if self.pipes.get(&pipe).is_none_or(Pipe::is_broken) {
-            self.conn_abort(now, Conn::Stream(stream), LOST);
-            self.conn_release(now, Conn::Pipe(pipe));
+    pub(super) fn service_waits(&mut self, now: Now, pipe: Conn, stream: Conn) {
+        if self.conn_is_broken(pipe) {
+            self.conn_abort(now, stream, LOST);
+            self.conn_release(now, pipe);
         }
     }
 
     /// A stream was accepted on a service that connects it to a local socket.
-    pub(super) fn service_stream(&mut self, now: Now, index: ServiceIndex, stream: StreamId) {
-        let conn = Conn::Stream(stream);
+    pub(super) fn service_stream(&mut self, now: Now, index: ServiceIndex, stream: Conn) {
         let pipe = PipeId(OWN_PIPES | self.next_pipe);
         let from = self
-            .stream_peer(stream)
+            .conn_peer(stream)
             .map_or_else(|| "a node without a name".into(), |node| node.to_string());
         let admitted = match self.services.target(index) {
             Some(target) => self.services.admit(index, pipe, from).map(|()| target),
@@ -100,25 +103,24 @@ impl Node {
         match admitted {
             Ok(to) => {
                 self.next_pipe += 1;
-                self.owners.insert(conn, Owner::ServiceConnecting(pipe));
+                self.owners.insert(stream, Owner::ServiceConnecting(pipe));
                 self.task(TaskOwner::Connect(pipe, stream), Task::Connect { pipe, to });
             }
             Err(error) => {
                 self.complain(now, index, &error);
-                self.conn_abort(now, conn, &error);
+                self.conn_abort(now, stream, &error);
             }
         }
     }
 
     /// The local socket of an accepted stream is connected, or could not be.
-    pub(super) fn service_connected(&mut self, now: Now, pipe: PipeId, stream: StreamId, result: Result<(), String>) {
-        let conn = Conn::Stream(stream);
-        let is_wanted = self.owners.get(&conn) == Some(&Owner::ServiceConnecting(pipe));
+    pub(super) fn service_connected(&mut self, now: Now, pipe: PipeId, stream: Conn, result: Result<(), String>) {
+        let is_wanted = self.owners.get(&stream) == Some(&Owner::ServiceConnecting(pipe));
         match result {
             Ok(()) => {
                 self.pipes.insert(pipe, Pipe::of_service());
                 if is_wanted {
-                    self.bridge(conn, Conn::Pipe(pipe));
+                    self.bridge(stream, Conn::Pipe(pipe));
                 } else {
                     self.conn_abort(now, Conn::Pipe(pipe), "stream was lost");
                 }
@@ -128,7 +130,7 @@ impl Node {
                     if let Some(line) = self.services.failed(now.mono, pipe, &error) {
                         self.warn(line);
                     }
-                    self.conn_abort(now, conn, &error);
+                    self.conn_abort(now, stream, &error);
                 }
                 self.services.on_closed(pipe);
             }
@@ -137,25 +139,38 @@ impl Node {
 
     /// One side of a bridge is the broken socket of a service: what it sent is still delivered, but soon the far side is
     /// told that nobody is there. Without that a server that only waits would never learn it.
-    pub(super) fn service_broke(&mut self, now: Now, pipe: Conn, other: Conn) {
+    pub(super) fn service_broke(&mut self, now: Now, pipe: Conn, stream: Conn) {
         self.conn_release(now, pipe);
-        self.conn_release(now, other);
-        let Conn::Stream(stream) = other else { return };
-        if self.cancelled.len() >= self.config.limits.streams {
-            // Ended early, so that whoever breaks connections quickly does not fill the memory.
-            self.streams.reset(now.mono, stream, code::RELEASED, LOST);
-        } else {
-            self.cancelled.push_back((now.mono + LAST_WORDS, stream));
+        self.conn_finish(stream);
+        self.owners.insert(stream, Owner::ServiceCancelled);
+        self.cancelled.push_back((now.mono + LAST_WORDS, stream));
+        if self.cancelled.len() > self.config.limits.streams {
+            // Early, so that whoever breaks connections quickly does not fill the memory.
+            self.end_oldest_cancelled(now);
+        }
+        self.discard(now, stream);
+    }
+
+    /// Reads what nobody wants any more, so that its sender comes to the end.
+    pub(super) fn discard(&mut self, now: Now, stream: Conn) {
+        while self.conn_read(now, stream).is_some() {}
+        if self.conn_is_at_eof(stream) {
+            self.conn_release(now, stream);
         }
     }
 
     /// Ends streams whose local socket broke some time ago.
     pub(super) fn end_cancelled(&mut self, now: Now) {
-        while let Some(&(due, stream)) = self.cancelled.front()
-            && due <= now.mono
+        while self.cancelled.front().is_some_and(|&(due, _)| due <= now.mono) {
+            self.end_oldest_cancelled(now);
+        }
+    }
+
+    fn end_oldest_cancelled(&mut self, now: Now) {
+        if let Some((_, stream)) = self.cancelled.pop_front()
+            && self.owners.get(&stream) == Some(&Owner::ServiceCancelled)
         {
-            self.cancelled.pop_front();
-            self.streams.reset(now.mono, stream, code::RELEASED, LOST);
+            self.conn_abort(now, stream, LOST);
         }
     }
 
