@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::io::{Output, PipeOutput};
-use crate::id::{CommandId, PipeId};
+use crate::id::{CommandId, PipeId, ServiceIndex};
 use crate::quic::{ConnectionId, ToEndpoint};
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
@@ -25,14 +25,26 @@ pub(super) enum Conn {
 pub(super) enum Owner {
     /// A control session.
     Session(u64),
-    /// The other side of a tie: what one reads the other writes.
+    /// One side of a tie: what one reads the other writes.
     Tie(u64),
+    /// The other side of a bridge: what one reads the other writes.
+    Bridge(Conn),
     /// A control session that begins when the handshake is done.
     Arriving,
+    /// A stream for a service that connects it to a local socket when the handshake is done.
+    ServiceArriving(ServiceIndex),
     /// A connection being opened for the control session that asked to be connected.
     Connecting(u64),
     /// A stream being dialled for the adapter's pipe.
     Dialing(PipeId, CommandId),
+    /// A stream being dialled for an accepted socket of a service.
+    ServiceDialing(PipeId),
+    /// An accepted socket whose stream is being dialled.
+    ServiceWaiting(Conn),
+    /// A stream whose local socket is being connected.
+    ServiceConnecting(PipeId),
+    /// A stream whose local socket broke: what was written still goes out, for a while.
+    ServiceCancelled,
     /// The workceptor's session with another node.
     Peer(u64),
 }
@@ -161,6 +173,7 @@ impl Node {
         self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {
+                self.end_tie_behind(now, id, reason);
                 self.forget_gone_pipe(id);
                 if let Some(pipe) = self.pipes.get_mut(&id)
                     && pipe.abort()
@@ -182,6 +195,14 @@ impl Node {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
             Conn::Stream(id) => self.streams.stream(id).is_none(),
             Conn::Quic(id) => self.quic.get(id).is_none_or(|quic| quic.pipe.is_gone()),
+        }
+    }
+
+    /// Whether it is a socket of a service that ended in the middle.
+    pub(super) fn conn_is_broken(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_some_and(|pipe| pipe.is_broken()),
+            Conn::Stream(_) | Conn::Quic(_) => false,
         }
     }
 

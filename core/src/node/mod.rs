@@ -20,6 +20,7 @@ mod netceptor;
 mod pipes;
 mod quic;
 mod race;
+mod services;
 mod sessions;
 mod startup;
 mod status;
@@ -38,9 +39,10 @@ use crate::config::Config;
 use crate::control::Origin;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
-use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
+use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
@@ -72,7 +74,9 @@ enum TaskOwner {
     ScanUnits,
     Listen,
     ListenControl,
+    ListenService(ServiceIndex),
     Dial(BackendId),
+    Connect(PipeId, Conn),
     Unit(TaskKey),
 }
 
@@ -117,6 +121,9 @@ pub struct Node {
     /// Sessions whose bridge is mute for now, in the order of time.
     muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
+    services: Services,
+    /// Streams whose local socket broke, and when they are ended; in the order of time.
+    cancelled: VecDeque<(Instant, Conn)>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -169,6 +176,8 @@ impl Node {
             next_session: 0,
             muted: VecDeque::new(),
             control_services: BTreeSet::new(),
+            services: Services::new(&config.services, limits.service_connections),
+            cancelled: VecDeque::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -237,6 +246,10 @@ impl Node {
                 self.handshakes.front().map(|&(until, _)| until),
                 "handshake of a stream",
             ))
+            .min(Deadline::at(
+                self.cancelled.front().map(|&(due, _)| due),
+                "stream of a broken socket ends",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -277,6 +290,7 @@ impl Node {
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
         self.handshake_timeouts(now);
+        self.end_cancelled(now);
         self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
@@ -306,7 +320,21 @@ impl Node {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
                 Some(&Owner::Tie(key)) => self.pump_tie(now, key),
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Dialing(..) | Owner::Arriving) | None => {}
+                Some(&Owner::Bridge(other)) => {
+                    self.pump_bridge(now, conn, other);
+                    self.pump_bridge(now, other, conn);
+                }
+                Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
+                Some(Owner::ServiceCancelled) => self.discard(now, conn),
+                Some(
+                    Owner::Connecting(_)
+                    | Owner::Dialing(..)
+                    | Owner::Arriving
+                    | Owner::ServiceArriving(_)
+                    | Owner::ServiceDialing(_)
+                    | Owner::ServiceConnecting(_),
+                )
+                | None => {}
             }
         }
         progress
@@ -314,13 +342,18 @@ impl Node {
 
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
+        if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
+            && (self.pipes.contains_key(&id) || id.0 & ties::OWN_PIPES != 0)
+        {
+            return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
+        }
         if let PipeInput::OpenControl = input {
-            if self.pipes.contains_key(&id) || id.0 & ties::OWN_PIPES != 0 {
-                return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
-            }
             self.pipes.insert(id, Default::default());
             self.open_session(now, conn, Origin::Local);
             return Ok(());
+        }
+        if let PipeInput::OpenService { service, remote } = input {
+            return self.service_socket(now, id, service, remote);
         }
         let pipe = match input {
             PipeInput::Closed => {
@@ -345,7 +378,7 @@ impl Node {
                 self.close_drained_pipe(id, false);
             }
             PipeInput::Secured => self.pipe_secured(now, id),
-            PipeInput::OpenControl | PipeInput::Failed(_) | PipeInput::Closed => {}
+            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Failed(_) | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())
@@ -368,6 +401,12 @@ impl Node {
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
+            (TaskOwner::Connect(pipe, stream), TaskResult::Connected) => {
+                self.service_connected(now, pipe, stream, Ok(()));
+            }
+            (TaskOwner::Connect(pipe, stream), TaskResult::Failed(error)) => {
+                self.service_connected(now, pipe, stream, Err(error));
+            }
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"

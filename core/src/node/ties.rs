@@ -90,6 +90,12 @@ impl Node {
             } else {
                 self.open_session(now, conn, Origin::Network);
             }
+        } else if let Some(index) = self.services.by_name(service) {
+            if self.is_secured_here(conn) {
+                self.secure(now, conn, Role::Server, Owner::ServiceArriving(index));
+            } else {
+                self.service_stream(now, index, conn);
+            }
         } else if self.app_listeners.contains(&service) {
             let pipe = self.new_pipe();
             let from = self.conn_peer(conn);
@@ -207,7 +213,9 @@ impl Node {
                     Some(Owner::Arriving) => self.open_session(now, conn, Origin::Network),
                     Some(&Owner::Connecting(session)) => self.connected(now, session, conn, Ok(())),
                     Some(&Owner::Peer(peer)) => self.peer_opened(now, peer, conn),
-                    Some(Owner::Session(_) | Owner::Dialing(..) | Owner::Tie(_)) | None => {}
+                    Some(&Owner::ServiceArriving(index)) => self.service_stream(now, index, conn),
+                    Some(&Owner::ServiceDialing(pipe)) => self.bridge(conn, Conn::Pipe(pipe)),
+                    _ => {}
                 }
             }
         }
@@ -232,7 +240,7 @@ impl Node {
         }
     }
 
-    fn transfer(&mut self, now: Now, from: Conn, to: Conn) {
+    pub(super) fn transfer(&mut self, now: Now, from: Conn, to: Conn) {
         loop {
             let room = self.conn_room(to);
             if room == 0 {
@@ -271,13 +279,27 @@ impl Node {
         }
     }
 
+    /// Whoever reads plain bytes breaks off: so does the stream they came over.
+    pub(super) fn end_tie_behind(&mut self, now: Now, plain: PipeId, reason: &str) {
+        if let Some(key) = self.plains.get(&plain).map(|plain| plain.tie) {
+            self.end_tie(now, key, reason);
+        }
+    }
+
     /// A pipe's local side is gone; `failure` says why if its layer failed.
     pub(super) fn pipe_ended(&mut self, now: Now, id: PipeId, failure: Option<String>) {
         let conn = Conn::Pipe(id);
+        self.services.on_closed(id);
         if let Some(plain) = self.plains.remove(&id) {
             let is_waited_for = matches!(
                 self.owners.get(&conn),
-                Some(Owner::Arriving | Owner::Connecting(_) | Owner::Peer(_))
+                Some(
+                    Owner::Arriving
+                        | Owner::Connecting(_)
+                        | Owner::Peer(_)
+                        | Owner::ServiceArriving(_)
+                        | Owner::ServiceDialing(_)
+                )
             );
             let reason = match (plain.lost, failure) {
                 (Some(reason), _) | (None, Some(reason)) => Some(reason),
@@ -321,6 +343,13 @@ impl Node {
             Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
             Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
             Some(Owner::Arriving) => self.log(Level::Debug, alloc::format!("control session refused: {reason}")),
+            Some(Owner::ServiceArriving(_)) => {
+                self.log(Level::Debug, alloc::format!("stream for a service refused: {reason}"));
+            }
+            Some(Owner::ServiceDialing(pipe)) => self.service_failed(now, pipe, reason),
+            Some(Owner::Bridge(other)) => self.conn_abort(now, other, reason),
+            // The connect is under way, and closed when it is done.
+            Some(Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled) => {}
             Some(Owner::Dialing(..) | Owner::Tie(_)) | None => {}
         }
     }

@@ -53,6 +53,11 @@ impl Pump {
             if self.is_outbound_done && (self.is_inbound_done || self.plain.poll_closed(cx).is_ready()) {
                 return Poll::Ready(());
             }
+            // Nobody reads records any more, so that the stream broke is seen nowhere else.
+            if self.is_inbound_done && !self.is_outbound_done && self.cipher.poll_closed(cx).is_ready() {
+                self.fail();
+                return Poll::Ready(());
+            }
             match (inbound, outbound) {
                 (Poll::Ready(None), _) | (_, Poll::Ready(None)) => return Poll::Ready(()),
                 (Poll::Pending, Poll::Pending) => return Poll::Pending,
@@ -122,5 +127,34 @@ impl Pump {
                 Poll::Ready(None)
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::task::Waker;
+
+    use receptor_core::id::PipeId;
+    use receptor_core::node::io::Layer;
+
+    use super::super::{ReadySet, Tls, pipe};
+    use super::*;
+
+    #[test]
+    fn a_stream_that_breaks_after_its_end_was_heard_is_told() {
+        let ready = Arc::new(ReadySet::default());
+        let (outer, cipher) = pipe(PipeId(1), &ready);
+        let (inner, plain) = pipe(PipeId(2), &ready);
+        let end = SecureEnd::begun(cipher, Arc::new(Tls::new()), &Layer::Plain);
+        let mut task = pin!(tie(end, plain));
+        let mut cx = Context::from_waker(Waker::noop());
+        outer.deliver_eof();
+        assert!(task.as_mut().poll(&mut cx).is_pending());
+        assert!(inner.take_news().eof);
+        drop(outer);
+        assert!(task.as_mut().poll(&mut cx).is_ready());
+        assert_eq!(inner.take_news().failure.as_deref(), Some("stream was closed"));
     }
 }
