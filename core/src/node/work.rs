@@ -11,7 +11,6 @@ use super::conn::{Conn, Owner};
 use super::io::{Event, Level, Output, Task};
 use super::{Node, TaskOwner};
 use crate::control::{self, Reply, UnitStatus, duration};
-use crate::stream::StreamId;
 use crate::time::{Duration, Now};
 use crate::workceptor::{
     ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, UnitView, WorkOutput, WorkReply, WorkRequest,
@@ -23,9 +22,11 @@ pub(super) const UPGRADE_VERSION: u64 = 1;
 /// The workceptor's stream to another node.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: StreamId,
+    conn: Conn,
     /// Bytes that found no room in the stream; the workceptor bounds them, since it is told what was drained.
     outgoing: VecDeque<Bytes>,
+    /// Its sending half ends behind them.
+    finishing: bool,
 }
 
 /// A request in the workceptor's terms; `None` is the upgrade.
@@ -119,9 +120,21 @@ impl Node {
                 WorkOutput::PeerSend(key, data) => self.send_to_peer(now, key, data),
                 WorkOutput::ClosePeer(key) => {
                     if let Some(peer) = self.peers.remove(&key.0) {
-                        self.conn_release(now, Conn::Stream(peer.stream));
+                        self.conn_release(now, peer.conn);
                     }
                 }
+                WorkOutput::AbortPeer(key) => {
+                    if let Some(peer) = self.peers.remove(&key.0) {
+                        self.conn_abort(now, peer.conn, "broken off");
+                    }
+                }
+                WorkOutput::FinishPeer(key) => {
+                    if let Some(peer) = self.peers.get_mut(&key.0) {
+                        peer.finishing = true;
+                        self.pump_peer(now, key.0);
+                    }
+                }
+                WorkOutput::PeerResume(key) => self.pump_peer(now, key.0),
                 WorkOutput::Log(severity, text) => {
                     let level = match severity {
                         Severity::Error => Level::Error,
@@ -151,8 +164,9 @@ impl Node {
                 self.peers.insert(
                     key.0,
                     Peer {
-                        stream,
+                        conn: Conn::Stream(stream),
                         outgoing: VecDeque::new(),
+                        finishing: false,
                     },
                 );
                 self.owners.insert(Conn::Stream(stream), Owner::Peer(key.0));
@@ -162,7 +176,12 @@ impl Node {
     }
 
     pub(super) fn peer_opened(&mut self, now: Now, key: u64) {
-        self.work.peer_opened(now, PeerKey(key));
+        let classic = !self.config.work_sessions
+            || self
+                .work
+                .peer_node(PeerKey(key))
+                .is_some_and(|node| self.net.router.grants_work_sessions(node) == Some(false));
+        self.work.peer_opened(now, PeerKey(key), classic);
     }
 
     pub(super) fn peer_lost(&mut self, now: Now, key: u64, reason: &str) {
@@ -180,17 +199,18 @@ impl Node {
 
     /// Moves bytes between the workceptor and its stream to another node.
     pub(super) fn pump_peer(&mut self, now: Now, key: u64) {
-        let Some(stream) = self.peers.get(&key).map(|peer| peer.stream) else {
+        let Some(conn) = self.peers.get(&key).map(|peer| peer.conn) else {
             return;
         };
-        let conn = Conn::Stream(stream);
         let mut drained = 0;
         while let Some(peer) = self.peers.get_mut(&key) {
             let Some(mut data) = peer.outgoing.pop_front() else {
                 break;
             };
-            let room = self.streams.await_write_space(stream);
-            if data.len() > room {
+            let room = self.conn_room(conn);
+            if data.len() > room
+                && let Some(peer) = self.peers.get_mut(&key)
+            {
                 peer.outgoing.push_front(data.split_off(room));
             }
             if data.is_empty() {
@@ -202,7 +222,15 @@ impl Node {
         if drained > 0 {
             self.work.peer_drained(now, PeerKey(key), drained);
         }
-        while let Some(data) = self.conn_read(now, conn) {
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.outgoing.is_empty()
+            && core::mem::take(&mut peer.finishing)
+        {
+            self.conn_finish(conn);
+        }
+        while self.work.peer_takes(PeerKey(key))
+            && let Some(data) = self.conn_read(now, conn)
+        {
             self.work.peer_data(now, PeerKey(key), data);
         }
         if self.conn_is_at_eof(conn) && self.peers.remove(&key).is_some() {

@@ -266,7 +266,7 @@ fn capabilities_are_merged_even_from_duplicates() {
     on(&mut router, at, A, &plain);
     assert_eq!(router.capabilities("x"), None);
     let same_with_ext = RoutingUpdate {
-        ext: Some(wire::classic::Ext::new(5)),
+        ext: Some(Ext::new(5)),
         forwarding_node: "b".into(),
         ..plain
     };

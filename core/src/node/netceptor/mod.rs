@@ -25,10 +25,10 @@ use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
 use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
 use crate::rng::Rng;
 use crate::time::Now;
-use crate::wire::classic::WorkCommand;
+use crate::wire::classic::{Ext, WorkCommand};
 use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
-/// What this code tells its own kind it can do: nothing optional yet.
+/// What this code tells its own kind it can do, work sessions aside.
 const CAPABILITIES: u64 = 0;
 
 /// What a [`Netceptor`] wants of the program around it.
@@ -97,13 +97,15 @@ impl Netceptor {
             .map_err(ConfigError)?;
         let mut rng = Rng::from_seed(seed);
         let limits = config.limits.clone();
+        let sessions = if config.work_sessions { Ext::WORK_SESSIONS } else { 0 };
+        let capabilities = CAPABILITIES | sessions;
         Ok(Self {
             node_id: config.node_id.clone(),
             max_links: limits.links,
             begun: false,
             backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
             links: Links::new(limits.link_queue_bytes, rng.next_u64()),
-            router: Router::new(config.node_id.clone(), CAPABILITIES, limits, rng.fork(), now),
+            router: Router::new(config.node_id.clone(), capabilities, limits, rng.fork(), now),
             loopback: VecDeque::new(),
             outputs: VecDeque::new(),
         })
