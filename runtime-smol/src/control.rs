@@ -184,7 +184,7 @@ mod tests {
                 assert!(more.data.is_empty() || seen.data.is_empty());
                 seen = LocalNews { eof: more.eof, ..seen };
             }
-            assert_eq!(&seen.data[..], b"status\n");
+            assert_eq!(seen.data, [&b"status\n"[..]]);
             driver.deliver(Bytes::from_static(b"{}\n"));
             driver.deliver_eof();
             let mut answer = String::new();

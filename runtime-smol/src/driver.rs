@@ -357,7 +357,7 @@ impl<M: Machine> Driver<M> {
         if drained > 0 {
             self.input(Input::Pipe(id, PipeInput::Drained(drained)));
         }
-        if !data.is_empty() {
+        for data in data {
             self.input(Input::Pipe(id, PipeInput::Data(data)));
         }
         if eof {
@@ -387,8 +387,11 @@ impl<M: Machine> Driver<M> {
 
     // The end.
 
-    /// Sends what is queued, then closes everything.
+    /// Lets the machine say farewell, sends what is queued, then closes everything.
     async fn finish(mut self) -> End {
+        self.now = self.clock.now();
+        self.input(Input::Shutdown);
+        self.drain();
         self.tasks.abort_all();
         let closing = JoinSet::new(self.spawner.clone());
         for (id, mut link) in self.links.drain() {

@@ -59,8 +59,10 @@ impl Router {
         let offer = self
             .database
             .offer(&self.names, node, update.epoch, update.sequence, connections);
-        if offer == Offer::Stale {
-            return;
+        match offer {
+            Offer::Stale => return,
+            Offer::Full => return self.log_edges_full(now),
+            Offer::Refresh | Offer::Newer { .. } => {}
         }
         if classic {
             self.database.note_classic(node, now.mono);
@@ -78,9 +80,10 @@ impl Router {
         }
     }
 
-    /// Interns the origin of an update, unless its epoch is beyond belief.
+    /// Interns the origin of an update, unless its epoch is beyond belief. That of an update in our own name is for others
+    /// to be told about: they may believe it.
     pub(super) fn known_node(&mut self, now: Now, name: &str, epoch: u64) -> Option<Index> {
-        if self.is_ahead(now, epoch) {
+        if self.is_ahead(now, epoch) && name != self.node_id().as_str() {
             self.log_limited(now.mono, || {
                 alloc::format!("routing record of node {name:?} ignored: its epoch {epoch} is more than 24 h ahead")
             });
@@ -91,6 +94,12 @@ impl Router {
             self.log_full(now.mono);
         }
         node
+    }
+
+    pub(super) fn log_edges_full(&mut self, now: Now) {
+        self.log_limited(now.mono, || {
+            "a routing record is ignored: its connections are too many".into()
+        });
     }
 
     /// Interns neighbours; costs that are not positive and finite are left out (`wire.md` §13).
@@ -126,6 +135,10 @@ impl Router {
 
     /// `node` warns that another process uses its ID (rule 4).
     pub(super) fn on_notice(&mut self, now: Now, from: LinkId, node: Index, update: &RoutingUpdate) {
+        if update.epoch >= update.suspected_duplicate {
+            // Only an older process warns of a newer one. Believed, it would make the mesh deaf for the node it names.
+            return;
+        }
         // The same notice may come by classic and by extended links.
         let key = alloc::format!(
             "\0{}\0{}\0{}\0{}",
@@ -148,7 +161,8 @@ impl Router {
             node: update.node_id.clone(),
             epoch: update.epoch,
             sequence: update.sequence,
-            connections: BTreeMap::new(),
+            // The accused looks for witnesses among them.
+            connections: positive(update),
             capabilities: 0,
             suspected_duplicate: update.suspected_duplicate,
         };
@@ -187,6 +201,11 @@ impl Router {
     pub(super) fn links(&self, extended: bool) -> Vec<LinkId> {
         let wanted = self.neighbours.iter().filter(|(_, n)| n.extended == extended);
         wanted.map(|(&link, _)| link).collect()
+    }
+
+    /// Every accepted link.
+    pub(super) fn all_links(&self) -> Vec<LinkId> {
+        self.neighbours.keys().copied().collect()
     }
 
     /// Marks a record for extended links but one.
@@ -342,6 +361,14 @@ impl Router {
             }
         }
     }
+}
+
+/// The connections of an update, without costs that nobody may use (`wire.md` §13).
+fn positive(update: &RoutingUpdate) -> BTreeMap<String, f64> {
+    let all = update.connections.iter().flatten();
+    all.filter(|(_, cost)| **cost > 0.0 && cost.is_finite())
+        .map(|(name, &cost)| (name.clone(), cost))
+        .collect()
 }
 
 /// Takes up to `limit` items out.

@@ -26,6 +26,9 @@ pub enum Input {
     Command(CommandId, Command),
     /// A deadline may have come; harmless at any time.
     Timeout,
+    /// The program ends: streams are reset, so that the nodes at their other ends need not wait for silence to tell them.
+    /// Carry out the outputs, pull and flush every link within a short time, then close them. Nothing undoes this.
+    Shutdown,
 }
 
 /// What happens on a link.

@@ -62,6 +62,8 @@ pub(super) struct Peer {
     window: usize,
     /// Attempts that failed in a row.
     failures: u32,
+    /// The executor has said something of use on this session.
+    is_useful: bool,
     /// It is known not to grant work sessions.
     classic: bool,
     /// What is asked of it instead.
@@ -377,6 +379,7 @@ impl Workceptor {
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.key = Some(key);
         peer.phase = Phase::Opening;
+        peer.is_useful = false;
         peer.buffer.clear();
         peer.decoder = Decoder::default();
         peer.window = SESSION_WINDOW;
@@ -438,14 +441,12 @@ impl Workceptor {
         peer.ready.clear();
         peer.starved.clear();
         // A session that was of no use counts as an attempt.
-        let wait = if was_up && peer.failures == 0 {
+        let wait = if peer.is_useful {
             QUICK_RETRY
         } else {
-            back_off(peer.failures)
-        };
-        if !was_up || peer.failures > 0 {
             peer.failures += 1;
-        }
+            back_off(peer.failures - 1)
+        };
         let is_first = peer.failures <= 1;
         let wanting: Vec<UnitId> = peer.wanting.iter().cloned().collect();
         if wanting.is_empty() {
@@ -477,6 +478,7 @@ impl Workceptor {
     pub(super) fn peer_is_well(&mut self, node: &str) {
         if let Some(peer) = self.peers.get_mut(node) {
             peer.failures = 0;
+            peer.is_useful = true;
         }
     }
 

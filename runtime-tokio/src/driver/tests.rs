@@ -465,3 +465,12 @@ async fn shutting_down_sends_what_is_queued() {
     mesh.shutdown().await;
     assert_eq!(reading.await.unwrap().len(), 120);
 }
+
+#[tokio::test]
+async fn the_machine_is_told_before_links_are_closed() {
+    let (mesh, mut farewells) = watching(Outbox::default(), |_, input| {
+        matches!(input, Input::Shutdown).then_some(())
+    });
+    mesh.shutdown().await;
+    assert_eq!(farewells.recv().await, Some(()));
+}

@@ -161,6 +161,11 @@ impl World {
         self.network.unbind(index);
     }
 
+    /// Tells a node that its program ends. Run on for a moment, then [`World::kill`] it, as an adapter flushes and closes.
+    pub fn shut_down(&mut self, index: NodeIndex) {
+        self.input(index, Input::Shutdown);
+    }
+
     /// Cuts the power: as [`World::kill`], and what was not synced is lost, and so are the runners.
     pub fn crash(&mut self, index: NodeIndex) {
         self.kill(index);

@@ -25,6 +25,12 @@ use crate::unix_path::{self, ShortPath};
 /// What to write to the stream so that the runner ends its unit.
 pub const CANCEL: &[u8] = b"cancel\n";
 
+/// Between two looks whether everybody who was killed is dead.
+const ROUND: Duration = Duration::from_millis(5);
+
+/// How long to look. A process that survives this hangs in the kernel and writes nothing more.
+const ROUNDS: Duration = Duration::from_secs(10);
+
 /// How long a pipe may stay open after everybody who could write to it was killed.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
 
@@ -206,9 +212,9 @@ impl RunnerWatch {
         }
     }
 
-    /// Concludes after the stream's end; blocks. The runner is reaped, and if it has not finished its unit, what is left
-    /// of its session is killed and what is left in the pipe is written to `stdout`. `None` if `Finished` was said before
-    /// or the unit's directory is gone.
+    /// Concludes after the stream's end; blocks. The runner is reaped. If it has not finished its unit, its session is
+    /// killed, which is waited for, and what is left in the pipe is written to `stdout`. `None` if `Finished` was said
+    /// before or the unit's directory is gone.
     pub fn ended(mut self) -> Option<RunnerEvent> {
         let runner = match &self.runner {
             Runner::Child { process, .. } => process.id(),
@@ -244,17 +250,28 @@ impl RunnerWatch {
     }
 
     fn clean_up(&self, runner: u32) {
+        // Until nobody is left: killing takes time, and somebody may have been started while we looked.
+        let end = Instant::now() + ROUNDS;
+        while self.owns_session(runner)
+            && process_table::kill_session(runner).is_ok_and(|members| members > 0)
+            && Instant::now() < end
+        {
+            thread::sleep(ROUND);
+        }
+        if let Runner::Child { pipe, .. } = &self.runner {
+            // What cannot be saved is missing from a unit that failed anyway.
+            let _ = self.save_output(pipe);
+        }
+    }
+
+    /// Whether the session of this number is the runner's.
+    fn owns_session(&self, runner: u32) -> bool {
         match &self.runner {
-            Runner::Child { pipe, .. } => {
-                let _ = process_table::kill_session(runner);
-                // What cannot be saved is missing from a unit that failed anyway.
-                let _ = self.save_output(pipe);
-            }
+            // It is not reaped yet.
+            Runner::Child { .. } => true,
+            // If the number belongs to another process already, the session may too.
             Runner::Found(identity) => {
-                // If the number belongs to another process already, the session may too.
-                if Process::read(runner).map_or(true, |process| process.start_time == identity.start_time) {
-                    let _ = process_table::kill_session(runner);
-                }
+                Process::read(runner).map_or(true, |process| process.start_time == identity.start_time)
             }
         }
     }
