@@ -29,6 +29,9 @@ pub struct Config {
     pub work_sessions: bool,
     /// Work types offered.
     pub work_types: Vec<WorkType>,
+    /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
+    /// it, not by users.
+    pub quic: bool,
     /// Limits of queues and tables.
     pub limits: Limits,
 }
@@ -49,6 +52,7 @@ impl Config {
             control_services: Vec::new(),
             work_sessions: true,
             work_types: Vec::new(),
+            quic: false,
             limits: Limits::default(),
         }
     }

@@ -160,22 +160,30 @@ impl Node {
 
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
         match self.dial_stream(now, node, "control") {
-            Ok(stream) => {
+            Ok(conn) => {
                 self.peers.insert(
                     key.0,
                     Peer {
-                        conn: Conn::Stream(stream),
+                        conn,
                         outgoing: VecDeque::new(),
                         finishing: false,
                     },
                 );
-                self.owners.insert(Conn::Stream(stream), Owner::Peer(key.0));
+                self.owners.insert(conn, Owner::Peer(key.0));
             }
             Err(error) => self.work.peer_closed(now, key, &error),
         }
     }
 
-    pub(super) fn peer_opened(&mut self, now: Now, key: u64) {
+    /// A dial goes on another way.
+    pub(super) fn peer_moved(&mut self, key: u64, conn: Conn) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.conn = conn;
+        }
+    }
+
+    pub(super) fn peer_opened(&mut self, now: Now, key: u64, conn: Conn) {
+        self.peer_moved(key, conn);
         let classic = !self.config.work_sessions
             || self
                 .work
@@ -203,14 +211,13 @@ impl Node {
             return;
         };
         let mut drained = 0;
-        while let Some(peer) = self.peers.get_mut(&key) {
+        loop {
+            let room = self.conn_room(conn);
+            let Some(peer) = self.peers.get_mut(&key) else { break };
             let Some(mut data) = peer.outgoing.pop_front() else {
                 break;
             };
-            let room = self.conn_room(conn);
-            if data.len() > room
-                && let Some(peer) = self.peers.get_mut(&key)
-            {
+            if data.len() > room {
                 peer.outgoing.push_front(data.split_off(room));
             }
             if data.is_empty() {

@@ -30,8 +30,8 @@ use crate::time::Now;
 use crate::wire::classic::{Ext, WorkCommand};
 use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
-/// What this code tells its own kind it can do, work sessions aside.
-const CAPABILITIES: u64 = 0;
+/// What this code tells its own kind it can do (`docs/protocol-extended.md` §2), work sessions aside.
+const CAPABILITIES: u64 = Ext::STREAMS;
 
 /// What a [`Netceptor`] wants of the program around it.
 #[derive(Debug)]
