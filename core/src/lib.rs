@@ -34,6 +34,10 @@
 //!   begins with [`PIPE_WINDOW`](node::io::PIPE_WINDOW) bytes of credit. You get more with
 //!   [`Credit`](node::io::PipeOutput::Credit) and give more with [`Drained`](node::io::PipeInput::Drained), when your reader
 //!   took bytes: say it, or the stream stands still. Say [`Closed`](node::io::PipeInput::Closed) once at the end.
+//! * **QUIC, if you want classic nodes' streams.** Set [`Config::quic`](config::Config::quic), run a `quic::Endpoint` (feature
+//!   `quic`) beside the node, in another thread or task, and carry [`Output::Quic`](node::io::Output::Quic) to it and what it
+//!   says back as [`Input::Quic`](node::io::Input::Quic), through a [`quic::Queue`] each. Its contract is like the node's:
+//!   `handle`, `poll_output`, `next_deadline`, `handle_timeout`.
 //! * **Commands.** [`Input::Command`](node::io::Input::Command) asks something of the node (ping, dial, listen, send); each gets
 //!   one [`Output::Reply`](node::io::Output::Reply) under the same ID.
 //!

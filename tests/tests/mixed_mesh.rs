@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use receptor_core::time::Wall;
 use receptor_core::wire::classic::{AdvertTime, Advertisement, RoutingUpdate};
-use receptor_tests::mixed::{Mesh, epoch};
+use receptor_tests::mixed::{Mesh, epoch, steady_traffic};
 
 /// Kinds of node a mesh is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -399,4 +399,14 @@ fn no_forgery_starts_a_flood_that_does_not_die_out() {
             assert!((0..5).all(|node| mesh.reached_by(node).len() >= 4), "{case}");
         }
     }
+}
+
+/// `docs/performance.md` has the figures for a thousand nodes.
+#[test]
+fn steady_traffic_between_nodes_of_ours_does_not_grow_with_the_mesh() {
+    let small = steady_traffic(10, false, 60);
+    let large = steady_traffic(150, false, 60);
+    assert!(large.bytes <= small.bytes * 1.01, "{small:?} {large:?}");
+    let (small, large) = (steady_traffic(5, true, 60), steady_traffic(15, true, 60));
+    assert!(large.bytes > small.bytes * 2.0, "{small:?} {large:?}");
 }

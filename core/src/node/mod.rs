@@ -250,6 +250,7 @@ impl Node {
             }
             Input::Shutdown => {
                 self.streams.shutdown(now.mono);
+                self.shut_quic_down();
                 Ok(())
             }
         }

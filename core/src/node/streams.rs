@@ -15,6 +15,7 @@ use crate::netceptor::{self, Route, SendError};
 use crate::quic::{Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
+use crate::wire::classic::Ext;
 use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
 
 /// Packets that streams send in one go, before inputs of streams are looked at again.
@@ -33,7 +34,8 @@ impl Node {
         if !self.quic.is_spoken() {
             return self.dial_native(now, target, service).map(Conn::Stream);
         }
-        if self.net.router.capabilities(node).is_none() {
+        let capabilities = self.net.router.capabilities(node);
+        if capabilities.is_none_or(|bits| bits & Ext::STREAMS == 0) {
             return self.dial_quic(target, service);
         }
         let stream = self.dial_native(now, target, service)?;
@@ -57,7 +59,7 @@ impl Node {
 
     /// Whether no stream of either kind can be opened or accepted.
     pub(super) fn is_full_of_streams(&self) -> bool {
-        self.streams.len() + self.quic.len() >= self.config.limits.streams
+        self.streams.live() + self.quic.len() >= self.config.limits.streams
     }
 
     pub(super) fn too_many_streams(&self) -> String {

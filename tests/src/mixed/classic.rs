@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use receptor_core::id::LinkId;
+use receptor_core::id::{LinkId, NameHash};
 use receptor_core::time::{Duration, Instant, Now, Wall};
 use receptor_core::wire::classic::{AdvertTime, Advertisement, REJECT, RoutingUpdate};
 
@@ -17,6 +17,7 @@ const ADVERT_REQUEST: Duration = Duration::from_secs(5);
 const IDLE_SCAN: Duration = Duration::from_secs(5);
 const IDLE_LIMIT: Duration = Duration::from_secs(21);
 const HELLO: Duration = Duration::from_secs(1);
+const MEMORY: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
 struct Session {
@@ -57,7 +58,9 @@ pub struct ClassicNode {
     ids: u64,
     sessions: BTreeMap<LinkId, Session>,
     known: BTreeMap<String, (u64, u64)>,
-    seen: BTreeSet<String>,
+    /// Update IDs of this minute and of the last. The classic node remembers an hour; no copy is under way for so long here.
+    seen: [BTreeSet<u64>; 2],
+    seen_turned: Instant,
     graph: BTreeMap<String, BTreeMap<String, f64>>,
     adverts: BTreeMap<(String, String), AdvertTime>,
     services: BTreeSet<String>,
@@ -78,7 +81,8 @@ impl ClassicNode {
             ids: 0,
             sessions: BTreeMap::new(),
             known: BTreeMap::new(),
-            seen: BTreeSet::new(),
+            seen: Default::default(),
+            seen_turned: now.mono,
             graph: BTreeMap::new(),
             adverts: BTreeMap::new(),
             services: BTreeSet::new(),
@@ -325,7 +329,7 @@ impl ClassicNode {
             }
             return;
         }
-        if !self.seen.insert(update.update_id.clone()) {
+        if !self.is_first(now.mono, &update.update_id) {
             return;
         }
         let told = (update.epoch, update.sequence);
@@ -350,6 +354,16 @@ impl ClassicNode {
             ..update.clone()
         };
         self.broadcast(Some(link), &passed_on.emit());
+    }
+
+    fn is_first(&mut self, now: Instant, update_id: &str) -> bool {
+        if now.since(self.seen_turned) > MEMORY {
+            self.seen_turned = now;
+            self.seen.swap(0, 1);
+            self.seen[0].clear();
+        }
+        let hash = NameHash::of(update_id).0;
+        !self.seen[1].contains(&hash) && self.seen[0].insert(hash)
     }
 
     fn replace_row(&mut self, node: &str, connections: BTreeMap<String, f64>) {

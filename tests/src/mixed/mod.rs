@@ -11,6 +11,7 @@ use receptor_core::deadline::Deadline;
 use receptor_core::id::{BackendId, LinkId, PortId, ServiceName};
 use receptor_core::node::io::{Event, LinkOutput};
 use receptor_core::node::{NetOutput, Netceptor};
+use receptor_core::rng::Rng;
 use receptor_core::time::{Duration, Instant, Now, Wall};
 
 pub use classic::{ClassicNode, End, Wish};
@@ -280,6 +281,8 @@ impl Mesh {
                             frames.extend(pulled.drain(..).map(|frame| (link, frame)));
                             hang_up.push(link);
                         }
+                        // Nobody has streams here.
+                        NetOutput::Stream(header, _) => net.service_unknown(now, &header),
                         NetOutput::StoreEpoch(epoch) => net.begin(now, epoch),
                         NetOutput::Event(Event::Duplicate) => over = true,
                         NetOutput::Event(Event::Log(_, text)) if self.logs[node].len() < LOG_LINES => {
@@ -502,6 +505,58 @@ impl Mesh {
                 .iter()
                 .all(|&other| other == node || reached.contains(&self.names[other]))
         })
+    }
+}
+
+/// What steady traffic amounts to.
+#[derive(Clone, Copy, Debug)]
+pub struct Traffic {
+    /// Links of the mesh.
+    pub links: usize,
+    /// Frames per link and second, both directions together.
+    pub frames: f64,
+    /// Bytes per link and second, both directions together, with the two bytes of framing that each frame has on TCP.
+    pub bytes: f64,
+}
+
+/// Lets a mesh of so many nodes of one kind come to rest, every node with one service, and counts for a while: a random tree
+/// with half as many links again.
+pub fn steady_traffic(nodes: usize, classic: bool, seconds: u64) -> Traffic {
+    let mut rng = Rng::from_seed([nodes as u8; 32]);
+    let mut mesh = Mesh::new();
+    let mut pairs = BTreeSet::new();
+    for node in 0..nodes {
+        let name = format!("node-{node:04}");
+        if classic {
+            mesh.classic(&name)
+        } else {
+            mesh.ours(&name)
+        };
+        mesh.advertise(node, "control");
+        if node > 0 {
+            pairs.insert((rng.below(node as u64) as usize, node));
+        }
+    }
+    while pairs.len() < nodes * 3 / 2 {
+        let (a, b) = (rng.below(nodes as u64) as usize, rng.below(nodes as u64) as usize);
+        if a < b {
+            pairs.insert((a, b));
+        }
+    }
+    for &(a, b) in &pairs {
+        mesh.connect(a, b);
+    }
+    // All routes are there in a second or two; classic adverts come with the next minute.
+    mesh.run_secs(if classic { 6 } else { 20 });
+    assert!(nodes > 100 || mesh.is_whole());
+    assert_eq!(mesh.reached_by(0).len(), nodes - 1);
+    let (frames, bytes) = (mesh.frames, mesh.bytes);
+    mesh.run_secs(seconds);
+    let per_link = |count: u64| count as f64 / pairs.len() as f64 / seconds as f64;
+    Traffic {
+        links: pairs.len(),
+        frames: per_link(mesh.frames - frames),
+        bytes: per_link(mesh.bytes - bytes),
     }
 }
 
