@@ -120,7 +120,8 @@
 //!
 //! [`node::io`] is the contract, [`config`] what a node is told at its start. [`Netceptor`] is the network part alone, for
 //! programs that want datagrams and routing only; [`Workceptor`] the units of work. Below them are the machines they are
-//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`quic`], [`control`], [`workceptor`]. Programs seldom need those.
+//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`quic`], [`control`], [`service`], [`workceptor`]. Programs seldom need
+//! those.
 //!
 //! # Features
 //!
@@ -144,6 +145,7 @@ pub mod netceptor;
 pub mod node;
 pub mod quic;
 pub mod rng;
+pub mod service;
 pub mod stream;
 pub mod time;
 pub mod wire;

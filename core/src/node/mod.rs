@@ -20,6 +20,7 @@ mod netceptor;
 mod pipes;
 mod quic;
 mod race;
+mod services;
 mod sessions;
 mod startup;
 mod status;
@@ -36,9 +37,10 @@ use bytes::{Bytes, BytesMut};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
-use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
+use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
@@ -70,7 +72,9 @@ enum TaskOwner {
     ScanUnits,
     Listen,
     ListenControl,
+    ListenService(ServiceIndex),
     Dial(BackendId),
+    Connect(PipeId, Conn),
     Unit(TaskKey),
 }
 
@@ -109,6 +113,9 @@ pub struct Node {
     /// Sessions whose bridge is mute for now, in the order of time.
     muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
+    services: Services,
+    /// Streams whose local socket broke, and when they are ended; in the order of time.
+    cancelled: VecDeque<(Instant, Conn)>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -157,6 +164,8 @@ impl Node {
             next_session: 0,
             muted: VecDeque::new(),
             control_services: BTreeSet::new(),
+            services: Services::new(&config.services, limits.service_connections),
+            cancelled: VecDeque::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -221,6 +230,10 @@ impl Node {
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
             ))
+            .min(Deadline::at(
+                self.cancelled.front().map(|&(due, _)| due),
+                "stream of a broken socket ends",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -260,6 +273,7 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.end_cancelled(now);
         self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
@@ -292,7 +306,12 @@ impl Node {
                     self.pump_bridge(now, other, conn);
                 }
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Dialing(..)) | None => {}
+                Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
+                Some(Owner::ServiceCancelled) => self.discard(now, conn),
+                Some(
+                    Owner::Connecting(_) | Owner::Dialing(..) | Owner::ServiceDialing(_) | Owner::ServiceConnecting(_),
+                )
+                | None => {}
             }
         }
         progress
@@ -300,15 +319,21 @@ impl Node {
 
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
+        if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
+            && (self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0)
+        {
+            return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
+        }
         if let PipeInput::OpenControl = input {
-            if self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0 {
-                return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
-            }
             self.pipes.insert(id, Default::default());
             self.open_session(now, conn);
             return Ok(());
         }
+        if let PipeInput::OpenService { service, remote } = input {
+            return self.service_socket(now, id, service, remote);
+        }
         if let PipeInput::Closed = input {
+            self.services.on_closed(id);
             // Harmless for a pipe that the node has forgotten, as after a dial that failed.
             if let Some(pipe) = self.pipes.get_mut(&id) {
                 pipe.on_gone();
@@ -332,7 +357,7 @@ impl Node {
                 pipe.on_drained(bytes);
                 self.close_drained_pipe(id, false);
             }
-            PipeInput::OpenControl | PipeInput::Closed => {}
+            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())
@@ -355,6 +380,12 @@ impl Node {
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
+            (TaskOwner::Connect(pipe, stream), TaskResult::Connected) => {
+                self.service_connected(now, pipe, stream, Ok(()));
+            }
+            (TaskOwner::Connect(pipe, stream), TaskResult::Failed(error)) => {
+                self.service_connected(now, pipe, stream, Err(error));
+            }
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"

@@ -217,6 +217,9 @@ impl Node {
         if self.control_services.contains(&service) {
             return self.open_session(now, conn);
         }
+        if let Some(index) = self.services.by_name(service) {
+            return self.service_stream(now, index, conn);
+        }
         if !self.app_listeners.contains(&service) {
             return self.conn_abort(now, conn, "nobody listens");
         }
@@ -230,7 +233,7 @@ impl Node {
     }
 
     /// Ties two connections together.
-    fn bridge(&mut self, a: Conn, b: Conn) {
+    pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
         self.owners.insert(a, Owner::Bridge(b));
         self.owners.insert(b, Owner::Bridge(a));
         self.touch(a);
@@ -264,8 +267,13 @@ impl Node {
                 self.bridge(conn, Conn::Pipe(pipe));
                 self.outputs.push_back(Output::Reply(command, Reply::Done));
             }
+            Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
             Owner::Peer(key) => self.peer_opened(now, key, conn),
-            Owner::Session(_) | Owner::Bridge(_) => {}
+            Owner::Session(_)
+            | Owner::Bridge(_)
+            | Owner::ServiceWaiting(_)
+            | Owner::ServiceConnecting(_)
+            | Owner::ServiceCancelled => {}
         }
         self.touch(conn);
     }
@@ -276,8 +284,10 @@ impl Node {
         let rival = self.rival_left(conn);
         self.conn_release(now, conn);
         if let Some(rival) = rival {
-            if let Owner::Peer(key) = owner {
-                self.peer_moved(key, rival);
+            match owner {
+                Owner::Peer(key) => self.peer_moved(key, rival),
+                Owner::ServiceDialing(pipe) => self.service_moved(pipe, rival),
+                _ => {}
             }
             return;
         }
@@ -289,6 +299,9 @@ impl Node {
             }
             Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
+            Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
+            // The connect is under way, and closed when it is done.
+            Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
     }
@@ -309,6 +322,9 @@ impl Node {
             self.conn_write(now, to, data);
         }
         if self.conn_is_at_eof(from) {
+            if self.conn_is_broken(from) {
+                return self.service_broke(now, from, to);
+            }
             self.conn_finish(to);
             if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                 self.conn_release(now, from);

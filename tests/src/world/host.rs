@@ -153,6 +153,16 @@ impl Host {
         self.pipes.get(&id)
     }
 
+    /// Bytes received on every open pipe.
+    pub fn received(&self) -> BTreeMap<PipeId, usize> {
+        self.pipes.iter().map(|(&id, pipe)| (id, pipe.inbox.len())).collect()
+    }
+
+    /// The running node.
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("a node that is up")
+    }
+
     pub(super) fn pipe_mut(&mut self, id: PipeId) -> &mut PipeEnd {
         self.pipes.get_mut(&id).expect("an open pipe")
     }
@@ -412,8 +422,8 @@ impl World {
 
     /// Takes frames from a node as fast as the wire allows.
     pub(super) fn pull(&mut self, index: NodeIndex, link: LinkId) {
-        /// As much as a socket would take at once.
-        const BATCH: usize = 256 << 10;
+        /// As much as a slow socket takes at once: adapters let the kernel hold no more unsent.
+        const BATCH: usize = 32 << 10;
         let options = self.network.options;
         let (now, clocks) = (self.now, self.clocks());
         loop {
