@@ -262,7 +262,7 @@ impl Border {
         };
         let client = self.request(WorkRequest::Submit(request.into()));
         self.stdin.insert(client, Bytes::copy_from_slice(stdin));
-        let id = loop {
+        loop {
             self.pump();
             let ready = self.replies.iter().find_map(|(to, reply)| match reply {
                 WorkReply::SubmitReady { unit } if *to == client => Some(unit.to_string()),
@@ -271,8 +271,7 @@ impl Border {
             if let Some(id) = ready {
                 break id;
             }
-        };
-        id
+        }
     }
 
     pub(super) fn status(&mut self, id: &str) -> UnitView {
