@@ -1,7 +1,10 @@
-//! How many bytes may be in flight: CUBIC (RFC 9438) with three deliberate differences.
+//! How many bytes may be in flight: CUBIC (RFC 9438) over a model of the path, its delivery rate and its lowest round trip.
 //!
 //! * **Random loss is not congestion.** While fewer than 2 % of packets are lost, nothing carries a mark and the lowest
 //!   round trip of the current round is near the lowest of all, no queue is filling, and the window stays.
+//! * **What the path delivers without a queue is no congestion either.** Loss above that share without a sign of a queue
+//!   takes the window back to what was delivered in the last round, not below.
+//! * **Slow start ends** when the delay grows (RFC 9406) or the delivery rate does not, three rounds long.
 //! * **Marks are answered in proportion** (RFC 8257), because relays of ours mark before they drop.
 //! * **A reduction that proves wrong is undone**, and silence without loss changes nothing: when a hop stalls (a TCP link
 //!   retransmits, a relay restarts), nothing is reported lost until something newer arrives.
@@ -20,8 +23,15 @@ const MIN_SEGMENTS: u64 = 4;
 const BETA_PERCENT: u64 = 70;
 /// Share of lost packets from which loss alone is congestion, in percent.
 const RANDOM_LOSS_PERCENT: u64 = 2;
-/// Fewer losses than this are no statistic.
-const RANDOM_LOSS_MIN: u64 = 3;
+/// Fewer losses than this are no statistic, unless a tenth of all packets is lost; then three are enough.
+const RANDOM_LOSS_MIN: u64 = 8;
+const HEAVY_LOSS_MIN: u64 = 3;
+/// Packets after which the counts for the share are halved.
+const LOSS_MEMORY: u64 = 2048;
+/// Rounds in which the delivery rate has not grown by a quarter, after which slow start ends.
+const FLAT_ROUNDS: u8 = 3;
+/// Rounds that a delivery rate is remembered for, at least; at most twice as many.
+const RATE_ROUNDS: u8 = 5;
 /// Round-trip samples before slow start may end by delay (RFC 9406 §4.2).
 const HYSTART_SAMPLES: u32 = 8;
 /// Scale of `mark_share`.
@@ -45,12 +55,49 @@ pub(super) struct Congestion {
     lost_packets: u64,
     /// Smoothed share of marked packets, of `MARK_UNIT`.
     mark_share: u64,
+    rate: Rate,
+}
+
+/// What the path delivers, in bytes per second.
+#[derive(Clone, Debug, Default)]
+struct Rate {
+    /// Highest of the present and the former group of rounds.
+    highest: u64,
+    former: u64,
+    rounds: u8,
+    /// Of the last round, if the window was used; else 0.
+    last: u64,
+    /// What slow start has reached, and for how many rounds no more.
+    reached: u64,
+    flat_rounds: u8,
+}
+
+impl Rate {
+    fn on_round(&mut self, sample: u64, is_limited: bool) {
+        self.rounds += 1;
+        if self.rounds > RATE_ROUNDS {
+            (self.former, self.highest, self.rounds) = (self.highest, 0, 0);
+        }
+        if is_limited || sample > self.highest {
+            self.highest = self.highest.max(sample);
+        }
+        self.last = if is_limited { sample } else { 0 };
+        if is_limited && sample * 4 >= self.reached * 5 {
+            (self.reached, self.flat_rounds) = (sample, 0);
+        } else if is_limited {
+            self.flat_rounds = self.flat_rounds.saturating_add(1);
+        }
+    }
 }
 
 /// One round trip: it ends when a packet is acknowledged that was sent after it began.
 #[derive(Clone, Debug)]
 struct Round {
+    began: Instant,
     ends_after: u64,
+    bytes: u64,
+    /// The window was the limit at some time.
+    is_limited: bool,
     min_rtt: Duration,
     samples: u32,
     acked: u64,
@@ -111,7 +158,10 @@ impl Congestion {
             recovery_start: None,
             undo: None,
             round: Round {
+                began: Instant::ZERO,
                 ends_after: 0,
+                bytes: 0,
+                is_limited: false,
                 min_rtt: Duration::MAX,
                 samples: 0,
                 acked: 0,
@@ -121,7 +171,25 @@ impl Congestion {
             acked_packets: 0,
             lost_packets: 0,
             mark_share: 0,
+            rate: Rate {
+                highest: 0,
+                former: 0,
+                rounds: 0,
+                last: 0,
+                reached: 0,
+                flat_rounds: 0,
+            },
         }
+    }
+
+    /// What the path has delivered lately at its best, in bytes per second.
+    pub(super) fn rate(&self) -> u64 {
+        self.rate.highest.max(self.rate.former)
+    }
+
+    /// Whether the window doubles from round to round.
+    pub(super) const fn is_in_slow_start(&self) -> bool {
+        self.window < self.threshold
     }
 
     /// Bytes that may be in flight.
@@ -140,6 +208,7 @@ impl Congestion {
         self.acked_packets += progress.packets;
         self.round.acked += progress.packets;
         self.round.marked += progress.marked;
+        self.round.bytes += progress.bytes;
         if progress.spurious > 0 {
             self.on_spurious(progress.spurious);
         }
@@ -149,10 +218,11 @@ impl Congestion {
         }
         // A window that was not used says nothing about the path.
         if progress.in_flight * 2 >= self.window {
+            self.round.is_limited = true;
             self.grow(now, progress.bytes, rtt);
         }
         if progress.largest >= self.round.ends_after {
-            self.end_round(now, progress.next);
+            self.end_round(now, progress.next, rtt);
         }
     }
 
@@ -165,12 +235,21 @@ impl Congestion {
             }
             return;
         }
-        if !self.is_congestion(rtt) {
+        let is_queueing = self.is_queueing(rtt);
+        if !(is_queueing || self.is_heavy()) {
             return;
         }
         self.recovery_start = Some(now);
         self.remember(count);
+        let before = self.window;
         self.reduce(BETA_PERCENT, 100);
+        if !is_queueing {
+            // Once: the next round has to show it again.
+            let rate = core::mem::take(&mut self.rate.last);
+            let delivered = u128::from(rate) * rtt.min().as_nanos() / 1_000_000_000;
+            self.window = self.window.max(before.min(u64::try_from(delivered).unwrap_or(u64::MAX)));
+            self.threshold = self.window;
+        }
     }
 
     /// Everything in flight was lost, and probes in vain went before: the path may be another one now.
@@ -229,7 +308,15 @@ impl Congestion {
         self.window = self.window.max(cubic.reno);
     }
 
-    fn end_round(&mut self, now: Instant, next: u64) {
+    fn end_round(&mut self, now: Instant, next: u64, rtt: &Rtt) {
+        // Rounds are not shorter than the lowest round trip: what was acknowledged at once was not delivered at once.
+        let took = now.since(self.round.began).max(rtt.min()).as_nanos().max(1);
+        let sample = u128::from(self.round.bytes) * 1_000_000_000 / took;
+        self.rate
+            .on_round(u64::try_from(sample).unwrap_or(u64::MAX / 8), self.round.is_limited);
+        if self.is_in_slow_start() && self.rate.flat_rounds >= FLAT_ROUNDS {
+            self.threshold = self.window;
+        }
         let share = self.round.marked.min(self.round.acked) * MARK_UNIT / self.round.acked.max(1);
         self.mark_share = self.mark_share - self.mark_share / 16 + share / 16;
         if self.round.marked > 0 {
@@ -237,8 +324,7 @@ impl Congestion {
             self.recovery_start = Some(now);
             self.reduce(MARK_UNIT * 2 - self.mark_share.min(MARK_UNIT), MARK_UNIT * 2);
         }
-        // Halved when they have grown, so that the share reflects the last few hundred packets.
-        if self.acked_packets + self.lost_packets > 512 {
+        if self.acked_packets + self.lost_packets > LOSS_MEMORY {
             self.acked_packets /= 2;
             self.lost_packets /= 2;
         }
@@ -248,7 +334,10 @@ impl Congestion {
             Duration::ZERO
         };
         self.round = Round {
+            began: now,
             ends_after: next,
+            bytes: 0,
+            is_limited: false,
             min_rtt: Duration::MAX,
             samples: 0,
             acked: 0,
@@ -256,17 +345,22 @@ impl Congestion {
         };
     }
 
-    fn is_congestion(&self, rtt: &Rtt) -> bool {
-        let many = self.lost_packets >= RANDOM_LOSS_MIN
-            && self.lost_packets * 100 >= RANDOM_LOSS_PERCENT * (self.lost_packets + self.acked_packets);
+    /// So much is lost that it is no accident.
+    const fn is_heavy(&self) -> bool {
+        let (lost, all) = (self.lost_packets, self.lost_packets + self.acked_packets);
+        (lost >= RANDOM_LOSS_MIN && lost * 100 >= RANDOM_LOSS_PERCENT * all)
+            || (lost >= HEAVY_LOSS_MIN && lost * 10 >= all)
+    }
+
+    /// A queue is filling on the way, or a relay says so.
+    fn is_queueing(&self, rtt: &Rtt) -> bool {
         let allowance = (rtt.min() / 4).max(Duration::from_millis(1));
         let lowest = if self.round.samples > 0 {
             self.round.min_rtt
         } else {
             self.previous_min
         };
-        let queueing = lowest > rtt.min() + allowance;
-        many || queueing || self.mark_share > 0
+        lowest > rtt.min() + allowance || self.mark_share > 0
     }
 
     fn reduce(&mut self, numerator: u64, denominator: u64) {
@@ -386,9 +480,10 @@ mod tests {
         congestion.on_lost(Instant::from_millis(1), 1, Instant::from_millis(1), &rtt);
         assert_eq!(congestion.window(), before);
         congestion.on_lost(Instant::from_millis(2), 20, Instant::from_millis(2), &rtt);
-        assert_eq!(congestion.window(), before * 7 / 10);
+        let delivered = congestion.window();
+        assert!(delivered >= before / 2 && delivered <= before, "{delivered} of {before}");
         congestion.on_lost(Instant::from_millis(3), 20, Instant::from_millis(1), &rtt);
-        assert_eq!(congestion.window(), before * 7 / 10, "one reduction per round trip");
+        assert_eq!(congestion.window(), delivered, "one reduction per round trip");
         for at in 4..200 {
             congestion.on_lost(Instant::from_millis(at), 20, Instant::from_millis(at), &rtt);
         }
