@@ -147,8 +147,12 @@ pub enum WorkKind {
 /// Limits of queues and tables. All are hard limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of frames waiting on one link.
+    /// Bytes of memory in which data frames wait on one link, and as much again for control messages. Memory is what counts,
+    /// not only what is in it.
     pub link_queue_bytes: usize,
+    /// Bytes of memory in which frames wait on all links together. A single link's data gets an eighth of what is left, its
+    /// own limit aside; control messages count, but are never refused for it.
+    pub node_queue_bytes: usize,
     /// Links at one time.
     pub links: usize,
     /// Nodes known.
@@ -169,6 +173,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             link_queue_bytes: 4 << 20,
+            node_queue_bytes: 64 << 20,
             links: 4096,
             nodes: 20_000,
             adverts: 100_000,

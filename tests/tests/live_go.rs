@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 /// Go advertises about 5 s after its start and then once a minute. Nothing is sent to a neighbour at link-up (`wire.md` §16), so
 /// one that comes back only after those 5 s, as redialling has it, hears of the service with the next round.
-const LIMIT: Duration = Duration::from_secs(80);
+const LIMIT: Duration = Duration::from_secs(180);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Kind {
@@ -98,12 +98,15 @@ fn wait_for_adverts(nodes: &[Node]) {
 fn ping_and_trace(nodes: &[Node]) {
     for (from, node) in nodes.iter().enumerate() {
         for (to, other) in nodes.iter().enumerate() {
-            let answer = node.control().json(&format!("ping {}", other.id)).expect("an answer");
-            assert_eq!(
-                (&answer["Success"], &answer["From"]),
-                (&true.into(), &other.id.as_str().into()),
-                "{answer}"
-            );
+            let answer = until(&format!("{} answers {}", other.id, node.id), LIMIT, || {
+                let answer = node.control().json(&format!("ping {}", other.id))?;
+                if answer["Success"] == true {
+                    Ok(answer)
+                } else {
+                    Err(answer.to_string())
+                }
+            });
+            assert_eq!(answer["From"], other.id.as_str(), "{answer}");
             // A node of ours answers itself at once.
             assert!(
                 answer["Time"].as_u64().is_some_and(|time| time > 0 || to == from),

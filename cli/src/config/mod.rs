@@ -19,6 +19,9 @@ pub mod value;
 pub mod yaml;
 
 #[cfg(test)]
+#[path = "production/tests.rs"]
+mod production;
+#[cfg(test)]
 mod tests;
 
 pub use error::ConfigError;

@@ -46,7 +46,7 @@ use io::{Event, Input, Level, Output, PipeInput, Task, TaskResult};
 use pipes::{Pipes, Taken};
 use startup::Phase;
 
-pub use netceptor::{NetOutput, Netceptor};
+pub use netceptor::{LinkStats, NetOutput, Netceptor};
 
 /// A configuration that no node can run with, in the classic words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -185,10 +185,20 @@ impl Node {
     /// an empty result means that there are none until the next [`io::LinkOutput::Ready`]. Outputs may follow.
     pub fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
         let now = self.clamp(now);
-        self.net.pull_frames(link, max_bytes, into);
+        self.net.pull_frames(now, link, max_bytes, into);
         if self.release_held_back(link) {
             self.settle(now);
         }
+    }
+
+    /// The links of this node and what waits on them: counters for an embedding program to show.
+    pub fn link_stats(&self) -> Vec<LinkStats> {
+        self.net.link_stats()
+    }
+
+    /// Bytes of memory that the queues of all links hold together.
+    pub fn queued_bytes(&self) -> usize {
+        self.net.queued_bytes()
     }
 
     /// When to call again with [`Input::Timeout`], and why.

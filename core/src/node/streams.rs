@@ -116,7 +116,7 @@ impl Node {
 
     /// A link has room again: what was held back for it goes on.
     pub(super) fn release_held_back(&mut self, link: LinkId) -> bool {
-        if self.net.is_congested(link) {
+        if !self.net.has_room(link) {
             return false;
         }
         let mut any = false;

@@ -242,7 +242,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn closing_flushes_first() {
         let (mut link, mut far, _ready) = link(16);
         link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);

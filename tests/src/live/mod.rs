@@ -27,7 +27,7 @@ pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};
 pub use scratch::{Process, Scratch};
-pub use wait::{holds_for, until};
+pub use wait::{PATIENCE, holds_for, until};
 
 use std::io::Write as _;
 

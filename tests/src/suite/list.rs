@@ -58,7 +58,7 @@ macro_rules! conformance_cases {
             disk a_node_ends_although_its_disk_hangs,
             shutdown everything_is_free_again,
             shutdown what_is_queued_is_sent,
-            shutdown a_stuck_peer_delays_a_second_at_most,
+            shutdown a_stuck_peer_does_not_keep_a_node,
             shutdown handles_end_with_their_node,
             shutdown without_handles_a_node_ends,
             shutdown any_handle_keeps_a_node_alive,

@@ -13,7 +13,7 @@ use super::adapter::{Adapter, Error, Node, Options, StartError};
 use crate::live::{Control, Scratch, free_port, unit_runner, until};
 
 /// A ping lost while routes change would be answered after ten seconds.
-const PING: Duration = Duration::from_millis(300);
+const PING: Duration = Duration::from_secs(1);
 
 /// What one run of a case has.
 pub struct Bench {
