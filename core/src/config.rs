@@ -161,6 +161,8 @@ pub struct Limits {
     pub adverts: usize,
     /// Mesh streams at one time.
     pub streams: usize,
+    /// Bytes that all mesh streams together may hold, for each direction, beyond 64 KiB for each stream.
+    pub stream_memory: u64,
     /// Control sessions at one time, over all transports.
     pub sessions: usize,
     /// Datagrams waiting in one port.
@@ -178,6 +180,7 @@ impl Default for Limits {
             nodes: 20_000,
             adverts: 100_000,
             streams: 16_384,
+            stream_memory: 256 << 20,
             sessions: 4096,
             port_queue: 256,
             units: 100_000,

@@ -7,5 +7,6 @@
 pub mod live;
 pub mod pair;
 pub mod relay;
+pub mod street;
 pub mod suite;
 pub mod world;

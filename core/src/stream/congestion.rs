@@ -2,8 +2,8 @@
 //!
 //! * **Random loss is not congestion.** While fewer than 2 % of packets are lost, nothing carries a mark and the lowest
 //!   round trip of the current round is near the lowest of all, no queue is filling, and the window stays.
-//! * **What the path delivers without a queue is no congestion either.** Loss above that share without a sign of a queue
-//!   takes the window back to what was delivered in the last round, not below.
+//! * **What the path delivers is no congestion either.** Loss takes the window back to what was delivered in the last round
+//!   at the lowest round trip, which empties the queue, and not below.
 //! * **Slow start ends** when the delay grows (RFC 9406) or the delivery rate does not, three rounds long.
 //! * **Marks are answered in proportion** (RFC 8257), because relays of ours mark before they drop.
 //! * **A reduction that proves wrong is undone**, and silence without loss changes nothing: when a hop stalls (a TCP link
@@ -13,12 +13,21 @@
 
 use crate::time::{Duration, Instant};
 
+use super::rate::Rate;
 use super::rtt::Rtt;
+use super::size::BASE;
 
 /// Segments in flight before the first acknowledgement.
 const INITIAL_SEGMENTS: u64 = 8;
-/// The window never falls below this many segments.
+/// The window never falls below this many segments of the smallest size.
 const MIN_SEGMENTS: u64 = 4;
+/// The window is spread over at least this many segments, which are smaller on thin paths.
+const SPREAD: u64 = 8;
+/// While nothing waits anywhere, the window grows by this fraction per round trip.
+const FREE_GROWTH: u64 = 16;
+/// The unit of growth, in bytes, or the largest segment if that is less. The same for all streams, whatever their windows,
+/// or they would never become equal.
+const GROWTH: u64 = 4096;
 /// Fraction of the window kept after congestion, in percent (RFC 9438 §4.6).
 const BETA_PERCENT: u64 = 70;
 /// Share of lost packets from which loss alone is congestion, in percent.
@@ -30,8 +39,6 @@ const HEAVY_LOSS_MIN: u64 = 3;
 const LOSS_MEMORY: u64 = 2048;
 /// Rounds in which the delivery rate has not grown by a quarter, after which slow start ends.
 const FLAT_ROUNDS: u8 = 3;
-/// Rounds that a delivery rate is remembered for, at least; at most twice as many.
-const RATE_ROUNDS: u8 = 5;
 /// Round-trip samples before slow start may end by delay (RFC 9406 §4.2).
 const HYSTART_SAMPLES: u32 = 8;
 /// Scale of `mark_share`.
@@ -56,38 +63,6 @@ pub(super) struct Congestion {
     /// Smoothed share of marked packets, of `MARK_UNIT`.
     mark_share: u64,
     rate: Rate,
-}
-
-/// What the path delivers, in bytes per second.
-#[derive(Clone, Debug, Default)]
-struct Rate {
-    /// Highest of the present and the former group of rounds.
-    highest: u64,
-    former: u64,
-    rounds: u8,
-    /// Of the last round, if the window was used; else 0.
-    last: u64,
-    /// What slow start has reached, and for how many rounds no more.
-    reached: u64,
-    flat_rounds: u8,
-}
-
-impl Rate {
-    fn on_round(&mut self, sample: u64, is_limited: bool) {
-        self.rounds += 1;
-        if self.rounds > RATE_ROUNDS {
-            (self.former, self.highest, self.rounds) = (self.highest, 0, 0);
-        }
-        if is_limited || sample > self.highest {
-            self.highest = self.highest.max(sample);
-        }
-        self.last = if is_limited { sample } else { 0 };
-        if is_limited && sample * 4 >= self.reached * 5 {
-            (self.reached, self.flat_rounds) = (sample, 0);
-        } else if is_limited {
-            self.flat_rounds = self.flat_rounds.saturating_add(1);
-        }
-    }
 }
 
 /// One round trip: it ends when a packet is acknowledged that was sent after it began.
@@ -171,25 +146,27 @@ impl Congestion {
             acked_packets: 0,
             lost_packets: 0,
             mark_share: 0,
-            rate: Rate {
-                highest: 0,
-                former: 0,
-                rounds: 0,
-                last: 0,
-                reached: 0,
-                flat_rounds: 0,
-            },
+            rate: Rate::new(),
         }
     }
 
     /// What the path has delivered lately at its best, in bytes per second.
     pub(super) fn rate(&self) -> u64 {
-        self.rate.highest.max(self.rate.former)
+        self.rate.highest()
     }
 
     /// Whether the window doubles from round to round.
     pub(super) const fn is_in_slow_start(&self) -> bool {
         self.window < self.threshold
+    }
+
+    /// Size of a segment that suits the window: many streams on a thin path must not send in lumps.
+    pub(super) fn segment(&self) -> u64 {
+        (self.window / SPREAD).max(BASE as u64).min(self.segment)
+    }
+
+    fn least(&self) -> u64 {
+        MIN_SEGMENTS * self.segment.min(BASE as u64)
     }
 
     /// Bytes that may be in flight.
@@ -200,7 +177,6 @@ impl Congestion {
     /// The peer takes smaller packets than we would send.
     pub(super) fn set_segment(&mut self, segment: u64) {
         self.segment = segment;
-        self.window = self.window.max(MIN_SEGMENTS * segment);
     }
 
     /// Packets were acknowledged.
@@ -235,21 +211,20 @@ impl Congestion {
             }
             return;
         }
-        let is_queueing = self.is_queueing(rtt);
-        if !(is_queueing || self.is_heavy()) {
+        if !(self.is_queueing(rtt) || self.is_heavy()) {
             return;
         }
         self.recovery_start = Some(now);
         self.remember(count);
         let before = self.window;
         self.reduce(BETA_PERCENT, 100);
-        if !is_queueing {
-            // Once: the next round has to show it again.
-            let rate = core::mem::take(&mut self.rate.last);
-            let delivered = u128::from(rate) * rtt.min().as_nanos() / 1_000_000_000;
-            self.window = self.window.max(before.min(u64::try_from(delivered).unwrap_or(u64::MAX)));
-            self.threshold = self.window;
-        }
+        let delivered = u128::from(self.rate.last) * rtt.min().as_nanos() / 1_000_000_000;
+        self.window = self
+            .window
+            .max(before.min(u64::try_from(delivered).unwrap_or(u64::MAX)));
+        self.threshold = self.window;
+        // The next round has to show it again.
+        self.rate.last -= self.rate.last / 8;
     }
 
     /// Everything in flight was lost, and probes in vain went before: the path may be another one now.
@@ -258,10 +233,7 @@ impl Congestion {
             self.remember(1);
         }
         self.recovery_start = Some(now);
-        self.threshold = self
-            .threshold
-            .min(self.window * BETA_PERCENT / 100)
-            .max(MIN_SEGMENTS * self.segment);
+        self.threshold = self.threshold.min(self.window * BETA_PERCENT / 100).max(self.least());
         self.window = self.window.min(INITIAL_SEGMENTS * self.segment);
         self.cubic.epoch = None;
     }
@@ -287,25 +259,40 @@ impl Congestion {
             }
             return;
         }
+        let before = self.window;
+        let segment = self.segment.min(GROWTH);
         let cubic = &mut self.cubic;
         let epoch = *cubic.epoch.get_or_insert_with(|| {
             cubic.max = cubic.max.max(self.window);
             cubic.reno = self.window;
             // K = ∛((max − window) / (0.4 segments)) in seconds (RFC 9438 §4.2).
-            let segments_milli = (cubic.max - self.window) * 1000 / self.segment;
+            let segments_milli = (cubic.max - self.window) * 1000 / segment;
             cubic.k_millis = cube_root(segments_milli.saturating_mul(2_500_000));
             now
         });
         let elapsed = (now.since(epoch) + rtt.smoothed()).as_millis().min(1_000_000) as i128;
         let distance = elapsed - i128::from(cubic.k_millis);
-        let delta = distance.pow(3) * i128::from(self.segment) * 4 / 10 / 1_000_000_000;
+        let delta = distance.pow(3) * i128::from(segment) * 4 / 10 / 1_000_000_000;
         let target = u64::try_from(i128::from(cubic.max) + delta).unwrap_or(0);
         let target = target.clamp(self.window, self.window + self.window / 2);
         // 0.53 = 3 (1 − β) / (1 + β) (RFC 9438 §4.3).
-        cubic.reno += 53 * self.segment * bytes / (100 * self.window);
+        cubic.reno += 53 * segment * bytes / (100 * self.window);
         self.window +=
             u64::try_from(u128::from(target - self.window) * u128::from(bytes) / u128::from(self.window)).unwrap_or(0);
         self.window = self.window.max(cubic.reno);
+        if self.is_path_free(rtt) {
+            self.window = self.window.max(before + bytes / FREE_GROWTH);
+        }
+    }
+
+    /// Nothing waited anywhere in the last round: the window is what limits, and can grow faster than by the cubic function.
+    fn is_path_free(&self, rtt: &Rtt) -> bool {
+        let allowance = (rtt.min() / 16).max(Duration::from_micros(200));
+        self.previous_min > Duration::ZERO
+            && self.previous_min <= rtt.min() + allowance
+            && self.round.marked == 0
+            && self.mark_share < MARK_UNIT / 64
+            && !self.is_heavy()
     }
 
     fn end_round(&mut self, now: Instant, next: u64, rtt: &Rtt) {
@@ -318,7 +305,7 @@ impl Congestion {
             self.threshold = self.window;
         }
         let share = self.round.marked.min(self.round.acked) * MARK_UNIT / self.round.acked.max(1);
-        self.mark_share = self.mark_share - self.mark_share / 16 + share / 16;
+        self.mark_share = (self.mark_share * 15 + share) / 16;
         if self.round.marked > 0 {
             self.mark_share = self.mark_share.max(1);
             self.recovery_start = Some(now);
@@ -352,7 +339,8 @@ impl Congestion {
             || (lost >= HEAVY_LOSS_MIN && lost * 10 >= all)
     }
 
-    /// A queue is filling on the way, or a relay says so.
+    /// A queue is filling on the way, or a relay says so of many packets. A few marks are an answer of their own: what is
+    /// lost among them may be lost at random.
     fn is_queueing(&self, rtt: &Rtt) -> bool {
         let allowance = (rtt.min() / 4).max(Duration::from_millis(1));
         let lowest = if self.round.samples > 0 {
@@ -360,7 +348,7 @@ impl Congestion {
         } else {
             self.previous_min
         };
-        lowest > rtt.min() + allowance || self.mark_share > 0
+        lowest > rtt.min() + allowance || self.mark_share > MARK_UNIT / 4
     }
 
     fn reduce(&mut self, numerator: u64, denominator: u64) {
@@ -372,7 +360,7 @@ impl Congestion {
             self.window
         };
         self.cubic.epoch = None;
-        self.window = (self.window * numerator / denominator).max(MIN_SEGMENTS * self.segment);
+        self.window = (self.window * numerator / denominator).max(self.least());
         self.threshold = self.window;
     }
 
@@ -481,13 +469,16 @@ mod tests {
         assert_eq!(congestion.window(), before);
         congestion.on_lost(Instant::from_millis(2), 20, Instant::from_millis(2), &rtt);
         let delivered = congestion.window();
-        assert!(delivered >= before / 2 && delivered <= before, "{delivered} of {before}");
+        assert!(
+            delivered >= before / 2 && delivered <= before,
+            "{delivered} of {before}"
+        );
         congestion.on_lost(Instant::from_millis(3), 20, Instant::from_millis(1), &rtt);
         assert_eq!(congestion.window(), delivered, "one reduction per round trip");
         for at in 4..200 {
             congestion.on_lost(Instant::from_millis(at), 20, Instant::from_millis(at), &rtt);
         }
-        assert_eq!(congestion.window(), MIN_SEGMENTS * SEGMENT);
+        assert_eq!(congestion.window(), MIN_SEGMENTS * BASE as u64);
     }
 
     #[test]
@@ -554,6 +545,6 @@ mod tests {
             };
             congestion.on_progress(Instant::ZERO, progress, &rtt);
         }
-        assert_eq!(congestion.window(), MIN_SEGMENTS * SEGMENT);
+        assert_eq!(congestion.window(), MIN_SEGMENTS * BASE as u64);
     }
 }

@@ -32,6 +32,7 @@ mod pacing;
 mod packet;
 mod pool;
 mod ranges;
+mod rate;
 mod recovery;
 mod recv;
 mod rtt;

@@ -32,7 +32,15 @@ impl Pacing {
 
     /// A packet of `size` bytes leaves, of at most `segment`, within a window of `window` bytes per round trip. Slow start
     /// doubles, so it needs twice the rate.
-    pub(super) fn on_sent(&mut self, now: Instant, size: u64, segment: u64, window: u64, rtt: Duration, is_doubling: bool) {
+    pub(super) fn on_sent(
+        &mut self,
+        now: Instant,
+        size: u64,
+        segment: u64,
+        window: u64,
+        rtt: Duration,
+        is_doubling: bool,
+    ) {
         if rtt < RTT_MIN {
             self.until = None;
             return;

@@ -5,7 +5,7 @@ use alloc::collections::VecDeque;
 use bytes::BytesMut;
 
 /// Packets of up to this many bytes are cut from buffers of their own kind: one that waits somewhere pins only those.
-const SMALL: usize = 2048;
+const SMALL: usize = 512;
 /// Sizes of the buffers, in bytes. A waiting packet pins its buffer.
 const SMALL_SLAB: usize = 16 * 1024;
 const LARGE_SLAB: usize = 256 * 1024;
@@ -115,8 +115,8 @@ mod tests {
         let mut pool = Pool::default();
         let held: alloc::vec::Vec<BytesMut> = (0..2000)
             .map(|_| {
-                let buffer = pool.buffer(2000);
-                buffer.resize(2000, 1);
+                let buffer = pool.buffer(500);
+                buffer.resize(500, 1);
                 buffer.split()
             })
             .collect();

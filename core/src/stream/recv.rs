@@ -163,6 +163,10 @@ impl Assembler {
             self.ready.push_back(core::mem::take(&mut self.tail).freeze());
         }
         if is_own {
+            if own == MEDIUM && self.tail.is_empty() {
+                // More will follow: nobody reads.
+                self.tail.reserve(GATHER);
+            }
             self.tail.extend_from_slice(&data);
         } else {
             self.ready.push_back(data);

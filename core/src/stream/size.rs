@@ -40,7 +40,11 @@ impl SegmentSize {
 
     /// Largest packet to send now.
     pub(super) fn current(&self) -> usize {
-        if self.has_fallen { self.limit().min(BASE) } else { self.limit() }
+        if self.has_fallen {
+            self.limit().min(BASE)
+        } else {
+            self.limit()
+        }
     }
 
     /// Largest packet the path and the peer take.

@@ -147,7 +147,11 @@ impl Stream {
         let Some(number) = number else { return };
         self.largest_packet = self.largest_packet.max(length.min(LARGEST_PACKET) as u32);
         self.acks.on_packet(now, number, length, marked);
-        let packets = if number.number < ACK_LATER { ACK_EVERY } else { ACK_EVERY_LATER };
+        let packets = if number.number < ACK_LATER {
+            ACK_EVERY
+        } else {
+            ACK_EVERY_LATER
+        };
         self.acks.hurry_after((packets * self.largest_packet) as usize);
     }
 
@@ -211,7 +215,8 @@ impl Stream {
         if probes >= BLACKOUT_PROBES {
             self.congestion.on_blackout(now);
         } else {
-            self.congestion.on_lost(now, news.lost, news.last_lost_sent, &self.path.rtt);
+            self.congestion
+                .on_lost(now, news.lost, news.last_lost_sent, &self.path.rtt);
         }
     }
 

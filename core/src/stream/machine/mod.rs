@@ -129,12 +129,7 @@ impl Stream {
 
     /// Answers a stream of a peer; `None` if the packet is not a SYN of our version. The packet is taken whole: do not
     /// hand it to [`handle_packet`](Self::handle_packet) again.
-    pub fn accept(
-        config: impl Into<Arc<Config>>,
-        first_packet: &Bytes,
-        now: Instant,
-        marked: bool,
-    ) -> Option<Self> {
+    pub fn accept(config: impl Into<Arc<Config>>, first_packet: &Bytes, now: Instant, marked: bool) -> Option<Self> {
         let packet = Packet::parse(first_packet)?;
         if packet.syn?.version != VERSION || packet.reset.is_some() || packet.ack.is_some() {
             return None;

@@ -80,7 +80,8 @@ impl Stream {
         }
         if self.has_room()
             && self.pacing.until().is_none()
-            && let Some(range) = self.send.next_segment(self.peer_window) {
+            && let Some(range) = self.send.next_segment(self.peer_window)
+        {
             return Some(Plan::Segment(range));
         }
         if self.is_ping_due || !self.is_syn_sent {
@@ -102,19 +103,26 @@ impl Stream {
     /// Size of the next packet, and whether it tries more than is known to pass.
     fn packet_size(&mut self, now: Instant, range: &Range<u64>) -> (usize, bool) {
         let size = &mut self.path.size;
-        let usual = size.limit().min(self.config.max_packet);
+        let usual = size
+            .limit()
+            .min(self.config.max_packet)
+            .min(self.congestion.segment() as usize);
         let is_probe = self.probes_due > 0;
         if is_probe && self.probe_count > SMALL_PROBES {
             return (size.current().min(BASE), false);
         }
         if size.has_fallen() {
+            let usual = size.limit().min(self.config.max_packet);
             let fills = range.end - range.start >= usual as u64 && self.send.is_new(range.start);
             let is_trial = fills && !is_probe && size.take_trial(now);
-            return if is_trial { (usual, true) } else { (size.current(), false) };
+            return if is_trial {
+                (usual, true)
+            } else {
+                (size.current(), false)
+            };
         }
         let largest = size.limit();
-        let is_fast =
-            self.congestion.rate() >= LARGE_RATE && self.congestion.window() >= LARGE_WINDOW * largest as u64;
+        let is_fast = self.congestion.rate() >= LARGE_RATE && self.congestion.window() >= LARGE_WINDOW * largest as u64;
         (if is_fast { largest } else { usual }, false)
     }
 

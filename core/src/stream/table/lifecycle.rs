@@ -127,20 +127,28 @@ impl Table {
         if self.sweep_at.is_none_or(|at| at > now) {
             return;
         }
-        let slots = &mut self.slots;
+        let (slots, timers) = (&mut self.slots, &mut self.timers);
         self.warm.retain(|&id| {
             let Some(entry) = slots.get_mut(id) else { return false };
             let was_active = core::mem::take(&mut entry.was_active);
             if !was_active && entry.stream.is_idle() {
                 entry.stream.trim();
                 entry.is_warm = false;
+                if entry.stream.timeout_at().is_none() {
+                    timers.forget(id, entry.timer.take());
+                }
             }
             entry.is_warm
         });
-        self.sweep_at = (!self.warm.is_empty()).then(|| now + SWEEP);
-        if self.warm.is_empty() {
+        let is_quiet = self.warm.is_empty() && self.notices.is_empty();
+        self.sweep_at = (!is_quiet).then(|| now + SWEEP);
+        if is_quiet {
             self.warm = alloc::vec::Vec::new();
             self.pool.trim();
+            self.by_key.shrink_to_fit();
+            self.notices.shrink_to_fit();
+            self.eventful.shrink_to_fit();
+            self.lingering.shrink_to_fit();
         }
     }
 }

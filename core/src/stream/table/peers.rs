@@ -91,7 +91,9 @@ impl Peers {
 
     /// A stream is over.
     pub(super) fn leave(&mut self, remote: NameHash, id: StreamId, is_dialled: bool) {
-        let Some(peer) = self.peers.get_mut(&remote) else { return };
+        let Some(peer) = self.peers.get_mut(&remote) else {
+            return;
+        };
         if peer.streams.remove(&id) {
             peer.dialled -= usize::from(is_dialled);
         }
@@ -131,9 +133,15 @@ impl Peers {
             && at <= now
         {
             self.timers.pop_first();
-            let Some(peer) = self.peers.get_mut(&remote) else { continue };
+            let Some(peer) = self.peers.get_mut(&remote) else {
+                continue;
+            };
             // The node whose streams were all dialled by the other waits longer, so that one question serves both.
-            let silence = if peer.dialled > 0 { self.keepalive } else { self.keepalive * 2 };
+            let silence = if peer.dialled > 0 {
+                self.keepalive
+            } else {
+                self.keepalive * 2
+            };
             if peer.asked_since.is_some_and(|since| peer.last_heard >= since) {
                 peer.asked_since = None;
             }

@@ -10,36 +10,34 @@ use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{NameHash, ServiceName};
 use crate::rng::Rng;
-use crate::stream::{
-    Arrival, Event, Outgoing, Received, StreamId, TIMEOUT_TEXT, Table, TableConfig, TableEvent, WriteError,
-};
+use crate::stream::{Arrival, Event, Outgoing, Received, StreamId, Table, TableConfig, TableEvent, WriteError};
 use crate::time::{Duration, Instant};
 
-const NAMES: [NameHash; 2] = [NameHash(100), NameHash(101)];
-const CONTROL: ServiceName = ServiceName::CONTROL;
+pub(super) const NAMES: [NameHash; 2] = [NameHash(100), NameHash(101)];
+pub(super) const CONTROL: ServiceName = ServiceName::CONTROL;
 
 fn service(name: &str) -> ServiceName {
     ServiceName::new(name).unwrap()
 }
 
-fn table(config: TableConfig, seed: u8) -> Table {
+pub(super) fn table(config: TableConfig, seed: u8) -> Table {
     Table::new(config, Rng::from_seed([seed; 32]))
 }
 
 /// Two tables a millisecond apart.
-struct Nodes {
-    now: Instant,
-    tables: [Table; 2],
-    flying: Vec<(Instant, usize, Arrival)>,
-    rng: Rng,
-    loss: u64,
-    packets: u64,
-    unknown: u64,
-    events: [Vec<TableEvent>; 2],
+pub(super) struct Nodes {
+    pub(super) now: Instant,
+    pub(super) tables: [Table; 2],
+    pub(super) flying: Vec<(Instant, usize, Arrival)>,
+    pub(super) rng: Rng,
+    pub(super) loss: u64,
+    pub(super) packets: u64,
+    pub(super) unknown: u64,
+    pub(super) events: [Vec<TableEvent>; 2],
 }
 
 impl Nodes {
-    fn new(config: &TableConfig) -> Self {
+    pub(super) fn new(config: &TableConfig) -> Self {
         let mut tables = [table(config.clone(), 1), table(config.clone(), 2)];
         tables[1].listen(CONTROL).unwrap();
         Self {
@@ -54,11 +52,11 @@ impl Nodes {
         }
     }
 
-    fn dial(&mut self, from: &str) -> StreamId {
+    pub(super) fn dial(&mut self, from: &str) -> StreamId {
         self.tables[0].dial(self.now, NAMES[1], CONTROL, service(from)).unwrap()
     }
 
-    fn arrival(from: usize, outgoing: Outgoing) -> Arrival {
+    pub(super) fn arrival(from: usize, outgoing: Outgoing) -> Arrival {
         let Outgoing {
             remote,
             remote_service,
@@ -78,7 +76,7 @@ impl Nodes {
     }
 
     /// Drains everything, then sleeps to the next deadline, until `duration` has passed.
-    fn run(&mut self, duration: Duration) {
+    pub(super) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
             for index in 0..2 {
@@ -124,7 +122,7 @@ impl Nodes {
         self.now = end;
     }
 
-    fn read(&mut self, index: usize, id: StreamId) -> Vec<u8> {
+    pub(super) fn read(&mut self, index: usize, id: StreamId) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.tables[index].read(self.now, id) {
             bytes.extend_from_slice(&chunk);
@@ -132,7 +130,7 @@ impl Nodes {
         bytes
     }
 
-    fn write(&mut self, index: usize, id: StreamId, bytes: &'static [u8]) {
+    pub(super) fn write(&mut self, index: usize, id: StreamId, bytes: &'static [u8]) {
         assert_eq!(
             self.tables[index].write(self.now, id, Bytes::from_static(bytes)),
             Ok(bytes.len())
@@ -140,7 +138,7 @@ impl Nodes {
     }
 }
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn a_stream_is_dialled_accepted_used_released_and_forgotten() {
@@ -181,174 +179,6 @@ fn a_stream_is_dialled_accepted_used_released_and_forgotten() {
         Err(WriteError::Closed)
     );
     assert!(nodes.tables.iter().all(|table| table.next_deadline() == Deadline::Idle));
-}
-
-/// Idle streams, accepted, and not touched for a while.
-fn idle(config: &TableConfig, count: usize) -> (Nodes, Vec<StreamId>) {
-    let mut nodes = Nodes::new(config);
-    let mut dialled = Vec::new();
-    for n in 0..count {
-        dialled.push(nodes.dial(&n.to_string()));
-        if n % 100 == 99 || n == count - 1 {
-            nodes.run(MS * 10);
-            while nodes.tables[1].accept(CONTROL).is_some() {}
-        }
-    }
-    nodes.run(MS * 12_000);
-    (nodes, dialled)
-}
-
-#[test]
-fn idle_streams_own_no_timer_and_live_on_the_packets_of_one() {
-    let (mut nodes, _) = idle(&TableConfig::default(), 1000);
-    let deadline = nodes.tables[0].next_deadline();
-    assert!(
-        matches!(deadline, Deadline::At(_, "node at the other end of streams")),
-        "{deadline:?}"
-    );
-    let before = nodes.packets;
-    nodes.run(MS * 3_600_000);
-    let packets = nodes.packets - before;
-    assert!(
-        (400..=500).contains(&packets),
-        "a question and its answer every 15 s: {packets}"
-    );
-    assert_eq!(nodes.tables[0].remotes().count(), 1);
-    assert!(nodes.tables.iter().all(|table| table.len() == 1000));
-}
-
-#[test]
-fn a_silent_node_loses_all_its_streams_at_either_end() {
-    let (mut nodes, dialled) = idle(&TableConfig::default(), 300);
-    nodes.loss = 1000;
-    let start = nodes.now;
-    let lost = Event::Lost {
-        reason: TIMEOUT_TEXT.to_string(),
-    };
-    for index in 0..2 {
-        nodes.events[index].clear();
-    }
-    nodes.run(MS * 44_000);
-    assert!(nodes.events.iter().all(Vec::is_empty));
-    nodes.run(MS * 22_000);
-    let events = dialled.iter().map(|&id| TableEvent::Stream(id, lost.clone()));
-    let mut told = nodes.events[0].clone();
-    told.sort_by_key(|event| match event {
-        TableEvent::Stream(id, _) => *id,
-        _ => StreamId(0),
-    });
-    assert!(events.eq(told), "after {:?}", nodes.now.since(start));
-    nodes.run(MS * 20_000);
-    assert_eq!(nodes.events[1].len(), 300);
-    nodes.run(MS * 200_000);
-    assert!(nodes.tables.iter().all(|table| table.remotes().count() == 0));
-}
-
-#[test]
-fn a_node_that_was_started_anew_resets_all_streams_it_has_forgotten() {
-    let (mut nodes, dialled) = idle(&TableConfig::default(), 300);
-    nodes.tables[1] = table(TableConfig::default(), 9);
-    nodes.tables[1].listen(CONTROL).unwrap();
-    nodes.events[0].clear();
-    // A route that came back is reason enough to ask; without it the silence would be.
-    nodes.tables[0].kick(nodes.now, NAMES[1]);
-    let young = nodes.dial("young");
-    nodes.run(MS * 200);
-    let resets = |nodes: &Nodes| {
-        let is_reset = |event: &&TableEvent| matches!(event, TableEvent::Stream(_, Event::Reset { code: 1, .. }));
-        nodes.events[0].iter().filter(is_reset).count()
-    };
-    assert_eq!(resets(&nodes), dialled.len());
-    assert!(!nodes.tables[0].stream(young).unwrap().is_ended());
-}
-
-#[test]
-fn one_forgotten_stream_among_many_is_found_in_time() {
-    let (mut nodes, dialled) = idle(&TableConfig::default(), 10);
-    let accepted = nodes.tables[1].stream_ids();
-    nodes.loss = 1000;
-    nodes.tables[1].reset(nodes.now, accepted[4], 300, "");
-    nodes.tables[1].release(nodes.now, accepted[4]);
-    nodes.tables[1].forget_lingering();
-    nodes.run(MS * 100);
-    nodes.loss = 0;
-    nodes.run(MS * 170_000);
-    assert!(nodes.tables[0].stream(dialled[4]).unwrap().is_ended());
-    assert_eq!(nodes.tables[0].remotes().count(), 1);
-}
-
-#[test]
-fn a_node_whose_first_hop_is_held_up_is_not_probed() {
-    let mut nodes = Nodes::new(&TableConfig::default());
-    let dialled = nodes.dial("a");
-    nodes.run(MS * 10);
-    nodes.write(0, dialled, b"on its way");
-    nodes.tables[0].block(NAMES[1]);
-    nodes.run(MS * 20_000);
-    let before = nodes.packets;
-    nodes.tables[0].unblock(NAMES[1]);
-    nodes.run(MS * 5);
-    let accepted = nodes.tables[1].accept(CONTROL).unwrap();
-    assert_eq!(nodes.read(1, accepted), b"on its way");
-    assert!(nodes.packets - before <= 4, "{}", nodes.packets - before);
-}
-
-#[test]
-fn the_memory_of_a_node_is_shared_and_its_limit_holds() {
-    let config = TableConfig {
-        receive_memory: 2 << 20,
-        send_memory: 1 << 20,
-        ..TableConfig::default()
-    };
-    let mut nodes = Nodes::new(&config);
-    let dialled: Vec<StreamId> = (0..40).map(|n| nodes.dial(&n.to_string())).collect();
-    nodes.run(MS * 10);
-    let accepted: Vec<StreamId> = core::iter::from_fn(|| nodes.tables[1].accept(CONTROL)).collect();
-    let mut read = alloc::vec![0; 40];
-    let bytes = pattern(50_000);
-    for _ in 0..60 {
-        for &id in &dialled {
-            while nodes.tables[0].write(nodes.now, id, bytes.clone()).is_ok() {}
-        }
-        nodes.run(MS * 10);
-        for (n, &id) in accepted.iter().enumerate() {
-            // A few never read.
-            if n >= 5 {
-                read[n] += nodes.read(1, id).len();
-            }
-        }
-        let drawn = [nodes.tables[1].memory_drawn().0, nodes.tables[0].memory_drawn().1];
-        assert!(drawn[0] <= 2 << 20 && drawn[1] <= 1 << 20, "{drawn:?}");
-    }
-    let (least, most) = (read[5..].iter().min().unwrap(), read[5..].iter().max().unwrap());
-    assert!(least * 10 >= most * 6, "{least} to {most}");
-    for id in dialled {
-        nodes.tables[0].reset(nodes.now, id, 300, "");
-    }
-    nodes.run(MS * 1000);
-    for id in accepted {
-        nodes.tables[1].release(nodes.now, id);
-    }
-    nodes.run(MS * 1000);
-    assert_eq!(nodes.tables[1].memory_drawn(), (0, 0));
-    assert_eq!(nodes.tables[0].memory_drawn(), (0, 0));
-}
-
-#[test]
-fn a_way_that_takes_more_is_used_by_fast_streams_and_one_that_takes_less_by_all() {
-    let mut nodes = Nodes::new(&TableConfig::default());
-    let dialled = nodes.dial("a");
-    nodes.write(0, dialled, b"x");
-    nodes.run(MS * 5);
-    assert_eq!(nodes.tables[0].poll_new_remote(), Some(NAMES[1]));
-    assert_eq!(nodes.tables[0].poll_new_remote(), None);
-    nodes.tables[0].set_path(nodes.now, NAMES[1], 1400);
-    nodes.tables[0].write(nodes.now, dialled, pattern(50_000)).unwrap();
-    let mut largest = 0;
-    while let Some(out) = nodes.tables[0].poll_transmit(nodes.now, 36) {
-        largest = largest.max(out.packet.len() - 36);
-    }
-    assert_eq!(largest, 1400);
 }
 
 #[test]
