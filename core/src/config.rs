@@ -26,6 +26,9 @@ pub struct Config {
     pub control_services: Vec<ControlService>,
     /// Work types offered.
     pub work_types: Vec<WorkType>,
+    /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
+    /// it, not by users.
+    pub quic: bool,
     /// Limits of queues and tables.
     pub limits: Limits,
 }
@@ -45,6 +48,7 @@ impl Config {
             backends: Vec::new(),
             control_services: Vec::new(),
             work_types: Vec::new(),
+            quic: false,
             limits: Limits::default(),
         }
     }

@@ -116,16 +116,19 @@
 //!
 //! [`node::io`] is the contract, [`config`] what a node is told at its start. [`Netceptor`] is the network part alone, for
 //! programs that want datagrams and routing only; [`Workceptor`] the units of work. Below them are the machines they are
-//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`control`], [`workceptor`]. Programs seldom need those.
+//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`quic`], [`control`], [`workceptor`]. Programs seldom need those.
 //!
 //! # Features
 //!
-//! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies.
+//! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies. `quic` adds
+//! the machine that speaks with classic nodes' streams, and needs std.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 extern crate alloc;
+#[cfg(feature = "quic")]
+extern crate std;
 
 pub mod config;
 pub mod control;
@@ -135,6 +138,7 @@ pub mod id;
 pub mod link;
 pub mod netceptor;
 pub mod node;
+pub mod quic;
 pub mod rng;
 pub mod stream;
 pub mod time;

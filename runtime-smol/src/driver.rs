@@ -6,7 +6,7 @@
 
 mod app;
 mod tasks;
-mod timer;
+pub(crate) mod timer;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, P
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, Source, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, Source, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -52,6 +52,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) store: Option<Arc<UnitStore>>,
     pub(crate) runner: Option<RunnerProgram>,
+    pub(crate) quic: Option<Quic>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) started: oneshot::Sender<Result<(), String>>,
@@ -92,6 +93,7 @@ struct Driver<M> {
     /// All links read into this one.
     read_buffer: BytesMut,
     frames: Vec<BytesMut>,
+    quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
     units: Units,
@@ -122,10 +124,15 @@ impl<M: Machine> Driver<M> {
             clock,
             store,
             runner,
+            quic,
             requests,
             events,
             started,
         } = parts;
+        let ready = Arc::new(ReadySet::default());
+        if let Some(quic) = &quic {
+            quic.attach(ready.flag(Source::Quic));
+        }
         let (arrivals_in, arrivals) = mpsc::channel(ARRIVALS);
         let worker = Arc::new(UnitWorker::new(store.clone(), runner));
         let of_units = Arc::clone(&worker);
@@ -134,7 +141,7 @@ impl<M: Machine> Driver<M> {
             clock,
             now: clock.now(),
             timer: Timer::default(),
-            ready: Arc::new(ReadySet::default()),
+            ready,
             requests,
             units: Units::new(
                 Arc::new(move |unit, deed| of_units.run(unit, deed)),
@@ -150,6 +157,7 @@ impl<M: Machine> Driver<M> {
             to_write: Vec::new(),
             read_buffer: BytesMut::new(),
             frames: Vec::new(),
+            quic,
             pipes: HashMap::new(),
             next_pipe: 1,
             store,
@@ -201,7 +209,7 @@ impl<M: Machine> Driver<M> {
                 self.on_dropped(source);
                 false
             }
-            Source::Link(_) | Source::Pipe(_) => true,
+            Source::Link(_) | Source::Pipe(_) | Source::Quic => true,
         });
         self.drain();
         for request in inbox.requests.drain(..) {
@@ -212,6 +220,7 @@ impl<M: Machine> Driver<M> {
             match source {
                 Source::Link(link) => self.on_link_woken(link),
                 Source::Pipe(pipe) => self.on_pipe_news(pipe),
+                Source::Quic => self.on_quic_news(),
                 Source::ListenerDropped(_) | Source::PortDropped(_) => {}
             }
             self.drain();
@@ -246,6 +255,11 @@ impl<M: Machine> Driver<M> {
                 }
                 Output::Link(link, LinkOutput::Close) => self.close_link(link),
                 Output::Pipe(pipe, output) => self.on_pipe_output(pipe, output),
+                Output::Quic(message) => {
+                    if let Some(quic) = &self.quic {
+                        quic.send(message);
+                    }
+                }
                 Output::Task(task, deed) => self.on_task(task, deed),
                 Output::Reply(command, reply) => self.on_reply(command, reply),
                 Output::Event(event) => self.on_event(event),
@@ -382,6 +396,15 @@ impl<M: Machine> Driver<M> {
     fn close_pipe(&mut self, id: PipeId) {
         if self.pipes.remove(&id).is_some() {
             self.input(Input::Pipe(id, PipeInput::Closed));
+        }
+    }
+
+    // QUIC.
+
+    fn on_quic_news(&mut self) {
+        let messages = self.quic.as_ref().map(Quic::take).unwrap_or_default();
+        for message in messages {
+            self.input(Input::Quic(message));
         }
     }
 

@@ -12,6 +12,7 @@ mod control;
 mod driver;
 mod handle;
 mod links;
+mod quic;
 mod runner;
 mod socket;
 mod stream;

@@ -5,7 +5,6 @@
 //! | ours – Go, Go – ours | routes, costs, advertisements, ping, traceroute |
 //! | Go – ours – Go, ours – Go – ours | the same over two hops, with a fractional cost; loss and return of the middle and of an end |
 //! | ours – Go – ours – Go, a ring | costs decide the path; a lost link moves it |
-//! | ours – Go | streams and work end in an error or wait, in time, and hinder nothing |
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -230,38 +229,6 @@ fn a_chain_of_two_either_way() {
         wait_for_adverts(&nodes);
         ping_and_trace(&nodes);
     }
-}
-
-#[test]
-fn streams_and_work_between_the_kinds_are_refused_in_time() {
-    let scratch = Scratch::new();
-    let Some(nodes) = mixed_chain(&scratch, &[Ours, Go], &[1.0]) else {
-        return;
-    };
-    std::thread::scope(|scope| {
-        for (from, to) in [(0, 1), (1, 0)] {
-            let (from, to) = (&nodes[from], &nodes[to]);
-            scope.spawn(move || {
-                let refused = from.control().json(&format!("connect {} control", to.id));
-                let text = refused.expect_err("there is no common kind of stream yet");
-                assert!(
-                    ["timeout: no recent network activity", "context canceled"].contains(&text.as_str()),
-                    "{text}"
-                );
-            });
-            scope.spawn(move || {
-                let submitted = from.submit(&to.id, "cat", b"x");
-                assert_eq!(submitted.result, "Job Submitted");
-                let list = from.control().json("work list").expect("a list");
-                assert_eq!(list[&submitted.unit]["StateName"], "Pending", "{list}");
-                from.control()
-                    .json(&format!("work force-release {}", submitted.unit))
-                    .expect("it can be given up");
-                assert_eq!(from.control().json("work list"), Ok(json!({})));
-            });
-        }
-    });
-    ping_and_trace(&nodes);
 }
 
 #[test]

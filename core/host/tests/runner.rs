@@ -269,6 +269,21 @@ fn a_unit_that_was_given_up_is_not_started() {
 }
 
 #[test]
+fn a_runner_that_ends_at_once_has_been_connected_to() {
+    let bench = Bench::new(b"");
+    bench.run(UnitTask::Update {
+        change: Change::CancelRequested,
+        sync: true,
+    });
+    // It removes its socket as soon as it sees that the unit was given up.
+    for _ in 0..100 {
+        let receiver = events(bench.shell("echo ran"));
+        let event = receiver.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(event, RunnerEvent::Lost { .. }), "{event:?}");
+    }
+}
+
+#[test]
 fn a_large_output_is_complete_and_has_its_checksum() {
     const SIZE: u64 = 64 << 20;
     let bench = Bench::new(b"");

@@ -66,8 +66,8 @@ pub(super) enum Offer {
 #[derive(Debug, Default)]
 struct Entry {
     record: Option<Record>,
-    /// (epoch, bits).
-    capabilities: Option<(u64, u64)>,
+    /// (epoch, bits); no bits if the run said hello as a classic node.
+    capabilities: Option<(u64, Option<u64>)>,
     /// When a newer update of this node last came from a classic link.
     heard_classic: Option<Instant>,
 }
@@ -196,14 +196,16 @@ impl Database {
         let known = &mut self.entry(node).capabilities;
         match known {
             Some((run, _)) if *run > epoch => {}
-            Some((run, all)) if *run == epoch => *all |= bits,
-            _ => *known = Some((epoch, bits)),
+            Some((run, all)) if *run == epoch => *all = all.map(|all| all | bits),
+            _ => *known = Some((epoch, Some(bits))),
         }
     }
 
-    /// The node is not one of ours any more.
-    pub(super) fn forget_capabilities(&mut self, node: Index) {
-        self.entry(node).capabilities = None;
+    /// The node itself says that it is a classic one, whatever is said of this run and of earlier ones.
+    pub(super) fn note_classic_run(&mut self, node: Index, epoch: u64) {
+        let known = &mut self.entry(node).capabilities;
+        let latest = known.map_or(epoch, |(run, _)| run.max(epoch));
+        *known = Some((latest, None));
     }
 
     /// Capabilities of the present run; `None` if it is not known to be one of our nodes.
@@ -211,7 +213,7 @@ impl Database {
         let entry = self.entries.get(node as usize)?;
         let (epoch, bits) = entry.capabilities?;
         let current = entry.record.as_ref().is_none_or(|r| r.epoch <= epoch);
-        current.then_some(bits)
+        bits.filter(|_| current)
     }
 
     /// Whether a node is known to be one of ours.
@@ -407,5 +409,10 @@ mod tests {
         assert_eq!(db.capabilities(1), Some(3));
         db.offer(&names, 1, 6, 1, vec![]);
         assert_eq!(db.capabilities(1), None, "the new run has not said so");
+        db.merge_capabilities(1, 6, 1);
+        assert_eq!(db.capabilities(1), Some(1));
+        db.note_classic_run(1, 7);
+        db.merge_capabilities(1, 6, 1);
+        assert_eq!(db.capabilities(1), None, "an advertisement of the earlier run");
     }
 }

@@ -158,7 +158,7 @@ impl Router {
                 .merge_capabilities(node, record.epoch, record.capabilities);
         }
         if node == OWN {
-            self.on_own_record(now, from, record.epoch, record.sequence);
+            self.on_own_record(now, from, &record);
             return;
         }
         let theirs = (record.epoch, change_of(record.sequence));

@@ -174,7 +174,7 @@ impl Router {
         }
     }
 
-    /// Passes an update on to classic neighbours, other than the one it came from and the one it is about (rule 8).
+    /// Passes an update on to classic neighbours other than the one it came from (rule 8).
     fn forward_update(&mut self, from: LinkId, node: Index, update: &RoutingUpdate) {
         let links = self.links(false);
         if links.iter().all(|&link| link == from) {
@@ -190,8 +190,8 @@ impl Router {
         let frame = update.emit();
         for link in links {
             // A notice has to reach the very node that it is about.
-            let about_peer = self.neighbours[&link].peer == node && update.suspected_duplicate == 0;
-            if link != from && !about_peer {
+            let wanted = update.suspected_duplicate != 0 || self.neighbours[&link].may_hear_of(node, update.epoch);
+            if link != from && wanted {
                 self.send(link, &frame);
             }
         }
@@ -282,10 +282,12 @@ impl Router {
     fn write_classic(&mut self, now: Now, link: LinkId, records: &BTreeSet<Index>, adverts: &BTreeSet<Key>) {
         let peer = self.neighbours.get(&link).map_or(OWN, |n| n.peer);
         for &node in records {
-            // A classic node never needs to hear of itself (`wire.md` §23).
-            if node != peer
-                && let Some(update) = self.classic_record(now, node)
-            {
+            let wanted = (self.database.record(node)).is_some_and(|record| {
+                self.neighbours
+                    .get(&link)
+                    .is_some_and(|n| n.may_hear_of(node, record.epoch))
+            });
+            if wanted && let Some(update) = self.classic_record(now, node) {
                 self.send(link, update.emit());
             }
         }

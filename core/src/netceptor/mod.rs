@@ -241,6 +241,8 @@ pub struct Router {
     raise_gate: Gate,
     raise_due: Due,
     accusation: Option<duplicate::Accusation>,
+    later_run: Option<duplicate::LaterRun>,
+    later_run_due: Due,
     doubt_gate: Gate,
     duplicate_said: bool,
     had_link: bool,
@@ -290,6 +292,8 @@ impl Router {
             raise_gate: Gate::default(),
             raise_due: Due::default(),
             accusation: None,
+            later_run: None,
+            later_run_due: Due::default(),
             doubt_gate: Gate::default(),
             duplicate_said: false,
             had_link: false,
@@ -313,17 +317,14 @@ impl Router {
         };
         self.names.learn(peer);
         let extended = hello.ext.is_some();
-        if let Some(ext) = hello.ext
-            && hello.node_id == hello.forwarding_node
-            && !self.is_ahead(now, hello.epoch)
-        {
-            self.database.merge_capabilities(peer, hello.epoch, ext.capabilities);
+        if hello.node_id == hello.forwarding_node && !self.is_ahead(now, hello.epoch) {
+            match hello.ext {
+                Some(ext) => (self.database).merge_capabilities(peer, hello.epoch, ext.capabilities),
+                None => self.database.note_classic_run(peer, hello.epoch),
+            }
         }
-        if !extended {
-            // Whatever it was before: the node itself says that it is a classic one now.
-            self.database.forget_capabilities(peer);
-        }
-        self.neighbours.insert(link, Neighbour::new(peer, cost, extended));
+        self.neighbours
+            .insert(link, Neighbour::new(peer, cost, hello.epoch, extended));
         self.had_link = true;
         self.connections_changed(now);
         // The peer counts itself as accepted once it sees itself listed (`wire.md` §11).
@@ -369,6 +370,7 @@ impl Router {
             (self.strays_due.0, "stray advertisements"),
             (self.notice_due.0, "notice of a duplicate node ID"),
             (self.raise_due.0, "new epoch"),
+            (self.later_run_due.0, "later run of this node"),
             (self.probes.next_deadline(), "ping timeout"),
         ]
         .into_iter()
@@ -395,6 +397,9 @@ impl Router {
         }
         if self.notice_due.take(now.mono) {
             self.send_notices(now);
+        }
+        if self.later_run_due.take(now.mono) {
+            self.judge_later_run(now);
         }
         if self.raise_due.take(now.mono) {
             self.raise_epoch(now, self.own.epoch);

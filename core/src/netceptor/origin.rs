@@ -12,12 +12,13 @@ use super::{Due, OWN_DELAY, Router, RouterOutput, Severity};
 use crate::id::LinkId;
 use crate::time::Now;
 use crate::wire::classic::{Ext, RoutingUpdate};
+use crate::wire::extended::Record;
 
 /// At most one notice of a duplicate ID in this time; the reference has no limit (`wire.md` §12.5).
 const NOTICE_SPACING: Duration = Duration::from_secs(10);
 
 /// The epoch is raised at most once in this time. Whoever makes us raise it more often is alive.
-const RAISE_SPACING: Duration = Duration::from_secs(60);
+pub(super) const RAISE_SPACING: Duration = Duration::from_secs(60);
 
 /// Impostors waiting to be named in a notice. More at one time are a forgery, and the mesh believes only the newest anyway.
 const MAX_IMPOSTORS: usize = 8;
@@ -110,7 +111,7 @@ impl Router {
     }
 
     /// Tells the mesh that a younger process uses our ID (rule 2c), at once or when the last notice is old enough.
-    fn accuse(&mut self, now: Now, epoch: u64) {
+    pub(super) fn accuse(&mut self, now: Now, epoch: u64) {
         self.impostors.insert(epoch);
         if self.impostors.len() > MAX_IMPOSTORS {
             // The mesh believes the newest.
@@ -172,21 +173,13 @@ impl Router {
     }
 
     /// One of our nodes hands back a record of this node. The mesh ignores us until we are above it.
-    pub(super) fn on_own_record(&mut self, now: Now, from: LinkId, epoch: u64, sequence: u64) {
+    pub(super) fn on_own_record(&mut self, now: Now, from: LinkId, record: &Record) {
         if !self.own.has_begun() {
             return;
         }
+        let (epoch, sequence) = (record.epoch, record.sequence);
         if epoch > self.own.epoch {
-            // A run of ours before the clock was set back is dead and raises us once; a live duplicate raises itself too.
-            let may_raise = self
-                .raise_gate
-                .opens(RAISE_SPACING)
-                .is_none_or(|opens| opens <= now.mono);
-            if may_raise && !self.is_ahead(now, epoch) {
-                self.raise_epoch(now, epoch);
-            } else {
-                self.accuse(now, epoch);
-            }
+            self.on_later_run(now, epoch, &record.connections);
         } else if epoch == self.own.epoch && change_of(sequence) > change_of(self.own.sequence()) {
             self.rise_above(now, sequence);
         } else if (epoch, change_of(sequence)) < (self.own.epoch, change_of(self.own.sequence())) {

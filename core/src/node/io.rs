@@ -8,6 +8,7 @@ use bytes::{Bytes, BytesMut};
 
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
+use crate::quic::{FromEndpoint, ToEndpoint};
 use crate::workceptor::{RunnerEvent, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
 
 /// A fact the adapter tells the node.
@@ -18,6 +19,8 @@ pub enum Input {
     Link(LinkId, LinkInput),
     /// About one local pipe.
     Pipe(PipeId, PipeInput),
+    /// From the QUIC endpoint beside this node, if [`Config::quic`](crate::config::Config::quic) says that there is one.
+    Quic(FromEndpoint),
     /// The result of a task. Exactly one per task.
     Done(TaskId, TaskResult),
     /// A runner's word about its unit.
@@ -170,6 +173,8 @@ pub enum Output {
     Link(LinkId, LinkOutput),
     /// About one local pipe.
     Pipe(PipeId, PipeOutput),
+    /// For the QUIC endpoint beside this node. None without [`Config::quic`](crate::config::Config::quic).
+    Quic(ToEndpoint),
     /// Do this and answer with [`Input::Done`], exactly once.
     Task(TaskId, Task),
     /// The one answer to a command.

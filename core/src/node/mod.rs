@@ -18,6 +18,8 @@ pub mod io;
 mod mesh;
 mod netceptor;
 mod pipes;
+mod quic;
+mod race;
 mod sessions;
 mod startup;
 mod status;
@@ -95,6 +97,8 @@ pub struct Node {
 
     pipes: Pipes,
     next_pipe: u64,
+    quic: quic::Quic,
+    races: race::Races,
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
@@ -148,6 +152,8 @@ impl Node {
             unrouted: BTreeSet::new(),
             pipes: Pipes::new(),
             next_pipe: 0,
+            quic: quic::Quic::new(config.quic),
+            races: race::Races::default(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BinaryHeap::new(),
@@ -214,6 +220,7 @@ impl Node {
             .next_deadline()
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(self.races.next_deadline())
             .min(Deadline::at(
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
@@ -234,6 +241,7 @@ impl Node {
         match input {
             Input::Link(id, input) => self.link_input(now, id, input),
             Input::Pipe(id, input) => self.pipe_input(now, id, input),
+            Input::Quic(message) => self.quic_input(now, message),
             Input::Done(id, result) => self.task_done(now, id, result),
             Input::Runner(unit, event) => {
                 self.work.handle_runner(now, &unit, event);
@@ -255,6 +263,7 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }

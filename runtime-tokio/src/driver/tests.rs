@@ -70,6 +70,7 @@ fn start(outbox: Outbox, react: impl FnMut(&mut Outbox, Input) + Send + 'static)
         Clock::new(),
         None,
         None,
+        None,
     )
     .0
 }
