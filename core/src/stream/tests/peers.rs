@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use super::net::pattern;
 use super::table::{CONTROL, MS, NAMES, Nodes, table};
 use crate::deadline::Deadline;
-use crate::stream::{Event, StreamId, TIMEOUT_TEXT, Table, TableConfig, TableEvent};
+use crate::stream::{Event, StreamId, TIMEOUT_TEXT, TableConfig, TableEvent};
 
 /// Idle streams, accepted, and not touched for a while.
 fn idle(config: &TableConfig, count: usize) -> (Nodes, Vec<StreamId>) {
