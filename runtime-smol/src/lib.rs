@@ -14,6 +14,7 @@ mod handle;
 mod links;
 mod quic;
 mod runner;
+mod services;
 mod socket;
 mod stream;
 mod sync;

@@ -33,11 +33,14 @@ use self::timer::Timer;
 use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
-use crate::links::{Connection, Link, PULL_BYTES, ReadOutcome};
+use crate::links::{Connection, Link, ReadOutcome};
 use crate::units::Units;
 
 /// Requests, arrivals and raised flags handled in one pass, each.
 const PASS: usize = 64;
+
+/// Bytes read in one pass before what they caused is written: frames do not wait until every socket was looked at.
+const READ_BYTES: usize = 1 << 20;
 
 /// Time to send what is queued when the node is shut down.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -89,6 +92,8 @@ struct Driver<M> {
     /// All links read into this one.
     read_buffer: BytesMut,
     frames: Vec<BytesMut>,
+    /// Read since links were last written to.
+    read_bytes: usize,
     quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
@@ -151,6 +156,7 @@ impl<M: Machine> Driver<M> {
             to_write: Vec::new(),
             read_buffer: BytesMut::new(),
             frames: Vec::new(),
+            read_bytes: 0,
             quic,
             pipes: HashMap::new(),
             next_pipe: 1,
@@ -223,6 +229,10 @@ impl<M: Machine> Driver<M> {
                 Source::ListenerDropped(_) | Source::PortDropped(_) => {}
             }
             self.drain();
+            if self.read_bytes > READ_BYTES {
+                self.write_links();
+                self.now = self.clock.now();
+            }
         }
         for arrival in inbox.arrivals.drain(..) {
             self.on_arrival(arrival);
@@ -290,6 +300,7 @@ impl<M: Machine> Driver<M> {
         let outcome = link.read(&mut self.read_buffer, &mut self.frames);
         let mut frames = std::mem::take(&mut self.frames);
         for frame in frames.drain(..) {
+            self.read_bytes += frame.len();
             self.input(Input::Link(id, LinkInput::Frame(frame)));
         }
         self.frames = frames;
@@ -300,6 +311,7 @@ impl<M: Machine> Driver<M> {
     }
 
     fn write_links(&mut self) {
+        self.read_bytes = 0;
         while let Some(id) = self.to_write.pop() {
             if let Err(reason) = self.write_link(id) {
                 self.links.remove(&id);
@@ -324,7 +336,7 @@ impl<M: Machine> Driver<M> {
             if !link.frames_wait {
                 return Ok(());
             }
-            self.machine.pull_frames(self.now, id, PULL_BYTES, &mut self.frames);
+            self.machine.pull_frames(self.now, id, link.room(), &mut self.frames);
             link.frames_wait = !self.frames.is_empty();
             link.enqueue(&mut self.frames);
         }

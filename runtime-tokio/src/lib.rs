@@ -11,6 +11,7 @@ mod handle;
 mod links;
 mod quic;
 mod runner;
+mod services;
 mod socket;
 mod stream;
 mod units;

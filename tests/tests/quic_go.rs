@@ -3,17 +3,15 @@
 //! | mesh | run |
 //! |---|---|
 //! | ours – Go, as daemons | `connect` to the other's control service both ways, and to a service nobody has |
-//! | ours – Go, ours within the test | 16 MiB there and back through a Go `tcp-client`, and through a Go `tcp-server` |
+//! | ours – Go, ours within the test, on either runtime | 16 MiB there and back through a Go `tcp-client`, and through a Go `tcp-server` |
 
 use std::io::{Read as _, Write as _};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::thread;
-use std::time::Duration;
 
+use receptor_core::config::{Backend, BackendKind, Config};
 use receptor_tests::live::{Builder, Node, PATIENCE, Scratch, free_port, go_node, routes, until, wait_for_routes};
-use receptor_tokio::config::{Backend, BackendKind, Config};
-use receptor_tokio::{Mesh, MeshEvent, Options};
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use receptor_tests::suite::adapter::{Adapter, Options};
 
 const SIZE: usize = 16 << 20;
 
@@ -83,21 +81,14 @@ fn echo(listener: TcpListener) {
     }
 }
 
-async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(PATIENCE, future)
-        .await
-        .unwrap_or_else(|_| panic!("not in time: {what}"))
-}
-
-#[test]
-fn sixteen_mebibytes_pass_through_the_proxies_of_a_go_node() {
+fn through_the_proxies(adapter: &dyn Adapter) {
     let Some(go) = go_node() else { return };
     let scratch = Scratch::new();
     let (link, server) = (free_port(), free_port());
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || echo(listener));
-    let go = Builder::new(&scratch, "go")
+    let mut go = Builder::new(&scratch, "go")
         .binary(go)
         .listen(link, 1.0)
         .entity("tcp-client", &[("address", &address), ("service", "there")])
@@ -111,82 +102,70 @@ fn sixteen_mebibytes_pass_through_the_proxies_of_a_go_node() {
             ],
         )
         .start();
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.expect("a runtime");
-    runtime.block_on(async {
-        let mut config = Config::new("ours".into());
-        config.backends = vec![Backend::new(BackendKind::TcpPeer {
-            address: format!("127.0.0.1:{link}"),
-            redial: true,
-        })];
-        let mesh = Mesh::start(config, Options::default())
-            .await
-            .expect("a node that starts");
-        let mut events = mesh.events();
-        let mut here = mesh.listen("here").await.expect("a free service");
-        within("a route", async {
-            while !mesh
-                .status()
-                .await
-                .expect("a status")
-                .contains("\"RoutingTable\":{\"go\"")
-            {
-                let _: Option<MeshEvent> = tokio::time::timeout(Duration::from_millis(200), events.next())
-                    .await
-                    .unwrap_or_default();
-            }
-        })
-        .await;
-        let go = tokio::task::spawn_blocking(move || {
-            until("the Go node has the route, too", PATIENCE, || {
-                let table = routes(&go.try_status()?);
-                if table.contains_key("ours") {
-                    Ok(())
-                } else {
-                    Err(format!("{table:?}"))
-                }
-            });
-            go
-        });
-        let _go = go.await.expect("a thread");
-
-        let data = bytes();
-        let stream = within("a dial", mesh.dial("go", "there")).await.expect("a stream");
-        let (mut reader, mut writer) = tokio::io::split(stream);
-        let mut back = vec![0; SIZE];
-        let (sent, received) = within("there and back", async {
-            tokio::join!(writer.write_all(&data), reader.read_exact(&mut back))
-        })
-        .await;
-        sent.and(received).expect("all of it");
-        assert!(back == data, "through the tcp-client");
-        // Only now: a classic proxy closes both directions of its socket when one ends.
-        writer.shutdown().await.expect("an end");
-        assert_eq!(within("the end", reader.read(&mut back)).await.expect("the end"), 0);
-
-        tokio::spawn(async move {
-            let stream = here.accept().await.expect("a stream");
-            let (mut reader, mut writer) = tokio::io::split(stream);
-            tokio::io::copy(&mut reader, &mut writer).await.expect("an echo");
-            writer.shutdown().await.expect("an end");
-        });
-        let sent = data.clone();
-        let back = tokio::task::spawn_blocking(move || {
-            let mut client = TcpStream::connect(("127.0.0.1", server)).expect("the tcp-server");
-            client.set_read_timeout(Some(PATIENCE)).expect("a socket");
-            let mut writer = client.try_clone().expect("a socket");
-            let writing = thread::spawn(move || {
-                writer.write_all(&sent).expect("all of it");
-                writer.shutdown(Shutdown::Write).expect("an end");
-            });
-            let mut back = Vec::new();
-            client.read_to_end(&mut back).expect("all of it");
-            writing.join().expect("a writer");
-            back
-        });
-        let back = within("there and back", back).await.expect("a thread");
-        assert_eq!(back.len(), SIZE);
-        assert!(back == data, "through the tcp-server");
-        mesh.shutdown().await;
+    let mut config = Config::new("ours".into());
+    config.backends = vec![Backend::new(BackendKind::TcpPeer {
+        address: format!("127.0.0.1:{link}"),
+        redial: true,
+    })];
+    let ours = adapter.start(config, Options::default()).expect("a node that starts");
+    let mut here = ours.listen("here", None).expect("a free service");
+    until("both nodes have the route", PATIENCE, || {
+        let there = routes(&ours.status().map_err(|error| format!("{error:?}"))?);
+        let back = routes(&go.try_status()?);
+        if there.contains_key("go") && back.contains_key("ours") {
+            Ok(())
+        } else {
+            Err(format!("{there:?} {back:?}"))
+        }
     });
+
+    let data = bytes();
+    let mut stream = ours.dial("go", "there").expect("a stream");
+    let mut back = vec![0; SIZE];
+    thread::scope(|scope| {
+        let writer = &mut stream.writer;
+        scope.spawn(|| writer.write_all(&data).expect("all of it"));
+        stream.reader.read_exact(&mut back).expect("all of it");
+    });
+    assert!(back == data, "through the tcp-client");
+    // Only now: a classic proxy closes both directions of its socket when one ends.
+    stream.writer.shutdown().expect("an end");
+    assert_eq!(stream.reader.read_to_end().expect("the end"), b"");
+
+    let mut client = TcpStream::connect(("127.0.0.1", server)).expect("the tcp-server");
+    client.set_read_timeout(Some(PATIENCE)).expect("a socket");
+    let mut writer = client.try_clone().expect("a socket");
+    let mut back = Vec::new();
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut stream = here.accept().expect("a stream");
+            let mut buffer = vec![0; 64 << 10];
+            loop {
+                match stream.reader.read(&mut buffer, PATIENCE).expect("bytes or the end") {
+                    0 => break,
+                    count => stream.writer.write_all(&buffer[..count]).expect("an echo"),
+                }
+            }
+            stream.writer.shutdown().expect("an end");
+        });
+        scope.spawn(|| {
+            writer.write_all(&data).expect("all of it");
+            writer.shutdown(Shutdown::Write).expect("an end");
+        });
+        client.read_to_end(&mut back).expect("all of it");
+    });
+    assert_eq!(back.len(), SIZE);
+    assert!(back == data, "through the tcp-server");
+    go.assert_alive();
+    ours.shutdown();
+}
+
+#[test]
+fn sixteen_mebibytes_pass_through_the_proxies_of_a_go_node_on_tokio() {
+    through_the_proxies(&*receptor_tests::suite::on_tokio::adapter());
+}
+
+#[test]
+fn sixteen_mebibytes_pass_through_the_proxies_of_a_go_node_on_smol() {
+    through_the_proxies(&*receptor_tests::suite::on_smol::adapter());
 }

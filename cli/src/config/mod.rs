@@ -12,6 +12,7 @@ pub mod item;
 mod nearest;
 pub mod number;
 mod scalar;
+mod services;
 mod table;
 pub mod to_core;
 mod typed;

@@ -177,7 +177,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "tcp-server",
         Services,
-        Unavailable,
+        Supported,
         "Listen on TCP, connect to a mesh service",
     )
     .with(&[
@@ -191,7 +191,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "tcp-client",
         Services,
-        Unavailable,
+        Supported,
         "Listen on a mesh service, connect to TCP",
     )
     .with(&[SERVICE, ADDRESS, TLS_SIDE_SERVER, TLS_SIDE_CLIENT]),
@@ -212,7 +212,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "unix-socket-server",
         Services,
-        Unavailable,
+        Supported,
         "Listen on a Unix socket, connect to a mesh service",
     )
     .with(&[
@@ -225,7 +225,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "unix-socket-client",
         Services,
-        Unavailable,
+        Supported,
         "Listen on a mesh service, connect to a Unix socket",
     )
     .with(&[

@@ -24,14 +24,14 @@ fn load_text(args: &str, file: &str) -> Result<Action, ConfigError> {
     })
 }
 
-fn config(args: &str, file: &str) -> Config {
+pub(super) fn config(args: &str, file: &str) -> Config {
     match load_text(args, file) {
         Ok(Action::Run(config)) => *config,
         other => panic!("{args} {file}: {other:?}"),
     }
 }
 
-fn error(args: &str, file: &str) -> String {
+pub(super) fn error(args: &str, file: &str) -> String {
     match load_text(args, file) {
         Err(error) => error.to_string(),
         Ok(action) => panic!("{args} {file}: {action:?}"),
@@ -334,6 +334,24 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
         ("--control-service tls=a", "control-service tls"),
         ("--control-service tcplisten=1", "control-service tcplisten"),
         ("--control-service tcptls=a", "control-service tcptls"),
+        (
+            "--tcp-server port=1 remotenode=a remoteservice=b tlsserver=c",
+            "tcp-server tlsserver",
+        ),
+        (
+            "--tcp-server port=1 remotenode=a remoteservice=b tlsclient=c",
+            "tcp-server tlsclient",
+        ),
+        ("--tcp-client service=a address=b:1 tlsserver=c", "tcp-client tlsserver"),
+        ("--tcp-client service=a address=b:1 tlsclient=c", "tcp-client tlsclient"),
+        (
+            "--unix-socket-server filename=a remotenode=a remoteservice=b tls=c",
+            "unix-socket-server tls",
+        ),
+        (
+            "--unix-socket-client service=a filename=b tls=c",
+            "unix-socket-client tls",
+        ),
         ("--cert-init commonname=a bits=0 outcert=b outkey=c", "cert-init"),
         ("--cert-makereq commonname=a outreq=b", "cert-makereq"),
         ("--cert-signreq req=a cacert=b cakey=c outcert=d", "cert-signreq"),

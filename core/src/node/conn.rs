@@ -31,6 +31,14 @@ pub(super) enum Owner {
     Connecting(u64),
     /// A stream being dialled for the application's pipe.
     Dialing(PipeId, CommandId),
+    /// A stream being dialled for an accepted socket of a service.
+    ServiceDialing(PipeId),
+    /// An accepted socket whose stream is being dialled.
+    ServiceWaiting(Conn),
+    /// A stream whose local socket is being connected.
+    ServiceConnecting(PipeId),
+    /// A stream whose local socket broke: what was written still goes out, for a while.
+    ServiceCancelled,
     /// The workceptor's session with another node.
     Peer(u64),
 }
@@ -180,6 +188,14 @@ impl Node {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
             Conn::Stream(id) => self.streams.stream(id).is_none(),
             Conn::Quic(id) => self.quic.get(id).is_none_or(|quic| quic.pipe.is_gone()),
+        }
+    }
+
+    /// Whether it is a socket of a service that ended in the middle.
+    pub(super) fn conn_is_broken(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_some_and(|pipe| pipe.is_broken()),
+            Conn::Stream(_) | Conn::Quic(_) => false,
         }
     }
 

@@ -20,6 +20,7 @@ mod netceptor;
 mod pipes;
 mod quic;
 mod race;
+mod services;
 mod sessions;
 mod startup;
 mod status;
@@ -37,9 +38,10 @@ use bytes::{Bytes, BytesMut};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
-use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
+use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
@@ -71,7 +73,9 @@ enum TaskOwner {
     ScanUnits,
     Listen,
     ListenControl,
+    ListenService(ServiceIndex),
     Dial(BackendId),
+    Connect(PipeId, Conn),
     Unit(TaskKey),
 }
 
@@ -111,6 +115,9 @@ pub struct Node {
     /// Sessions whose bridge is mute for now, in the order of time.
     muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
+    services: Services,
+    /// Streams whose local socket broke, and when they are ended; in the order of time.
+    cancelled: VecDeque<(Instant, Conn)>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -161,6 +168,8 @@ impl Node {
             next_session: 0,
             muted: VecDeque::new(),
             control_services: BTreeSet::new(),
+            services: Services::new(&config.services, limits.service_connections),
+            cancelled: VecDeque::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -225,6 +234,10 @@ impl Node {
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
             ))
+            .min(Deadline::at(
+                self.cancelled.front().map(|&(due, _)| due),
+                "stream of a broken socket ends",
+            ))
     }
 
     /// Time never goes back; a caller that claims so is taken at the latest time it told.
@@ -254,6 +267,7 @@ impl Node {
             }
             Input::Shutdown => {
                 self.streams.shutdown(now.mono);
+                self.shut_quic_down();
                 Ok(())
             }
         }
@@ -263,6 +277,7 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.end_cancelled(now);
         self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
@@ -298,7 +313,12 @@ impl Node {
                     self.pump_bridge(now, other, conn);
                 }
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Dialing(..)) | None => {}
+                Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
+                Some(Owner::ServiceCancelled) => self.discard(now, conn),
+                Some(
+                    Owner::Connecting(_) | Owner::Dialing(..) | Owner::ServiceDialing(_) | Owner::ServiceConnecting(_),
+                )
+                | None => {}
             }
         }
         progress
@@ -306,15 +326,21 @@ impl Node {
 
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
+        if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
+            && (self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0)
+        {
+            return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
+        }
         if let PipeInput::OpenControl = input {
-            if self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0 {
-                return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
-            }
             self.pipes.insert(id, Default::default());
             self.open_session(now, conn);
             return Ok(());
         }
+        if let PipeInput::OpenService { service, remote } = input {
+            return self.service_socket(now, id, service, remote);
+        }
         if let PipeInput::Closed = input {
+            self.services.on_closed(id);
             // Harmless for a pipe that the node has forgotten, as after a dial that failed.
             if let Some(pipe) = self.pipes.get_mut(&id) {
                 pipe.on_gone();
@@ -338,7 +364,7 @@ impl Node {
                 pipe.on_drained(bytes);
                 self.close_drained_pipe(id, false);
             }
-            PipeInput::OpenControl | PipeInput::Closed => {}
+            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())
@@ -361,6 +387,12 @@ impl Node {
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
+            (TaskOwner::Connect(pipe, stream), TaskResult::Connected) => {
+                self.service_connected(now, pipe, stream, Ok(()));
+            }
+            (TaskOwner::Connect(pipe, stream), TaskResult::Failed(error)) => {
+                self.service_connected(now, pipe, stream, Err(error));
+            }
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"

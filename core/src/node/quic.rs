@@ -5,6 +5,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use super::Node;
 use super::conn::Conn;
@@ -199,6 +200,14 @@ impl Node {
         let pipe = Pipe::default();
         self.quic.connections.insert(id, Connection { pipe, path });
         self.accept_conn(now, path.local_service, Conn::Quic(id));
+    }
+
+    /// The program ends: the other ends need not wait for silence to tell them.
+    pub(super) fn shut_quic_down(&mut self) {
+        let all: Vec<ConnectionId> = self.quic.connections.keys().copied().collect();
+        for id in all {
+            self.tell_quic(ToEndpoint::Abort(id, "node is shut down".into()));
+        }
     }
 
     fn quic_opened(&mut self, now: Now, id: ConnectionId) {

@@ -15,6 +15,7 @@ use crate::netceptor::{self, Route, SendError};
 use crate::quic::{Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
+use crate::wire::classic::Ext;
 use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
 /// Packets that streams send in one go, before inputs of streams are looked at again.
@@ -33,7 +34,8 @@ impl Node {
         if !self.quic.is_spoken() {
             return self.dial_native(now, target, service).map(Conn::Stream);
         }
-        if self.net.router.capabilities(node).is_none() {
+        let capabilities = self.net.router.capabilities(node);
+        if capabilities.is_none_or(|bits| bits & Ext::STREAMS == 0) {
             return self.dial_quic(target, service);
         }
         let stream = self.dial_native(now, target, service)?;
@@ -57,7 +59,7 @@ impl Node {
 
     /// Whether no stream of either kind can be opened or accepted.
     pub(super) fn is_full_of_streams(&self) -> bool {
-        self.streams.len() + self.quic.len() >= self.config.limits.streams
+        self.streams.live() + self.quic.len() >= self.config.limits.streams
     }
 
     pub(super) fn too_many_streams(&self) -> String {
@@ -232,6 +234,9 @@ impl Node {
         if self.control_services.contains(&service) {
             return self.open_session(now, conn);
         }
+        if let Some(index) = self.services.by_name(service) {
+            return self.service_stream(now, index, conn);
+        }
         if !self.app_listeners.contains(&service) {
             return self.conn_abort(now, conn, "nobody listens");
         }
@@ -245,7 +250,7 @@ impl Node {
     }
 
     /// Ties two connections together.
-    fn bridge(&mut self, a: Conn, b: Conn) {
+    pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
         self.owners.insert(a, Owner::Bridge(b));
         self.owners.insert(b, Owner::Bridge(a));
         self.touch(a);
@@ -279,8 +284,13 @@ impl Node {
                 self.bridge(conn, Conn::Pipe(pipe));
                 self.outputs.push_back(Output::Reply(command, Reply::Done));
             }
+            Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
             Owner::Peer(key) => self.peer_opened(now, key, conn),
-            Owner::Session(_) | Owner::Bridge(_) => {}
+            Owner::Session(_)
+            | Owner::Bridge(_)
+            | Owner::ServiceWaiting(_)
+            | Owner::ServiceConnecting(_)
+            | Owner::ServiceCancelled => {}
         }
         self.touch(conn);
     }
@@ -291,8 +301,10 @@ impl Node {
         let rival = self.rival_left(conn);
         self.conn_release(now, conn);
         if let Some(rival) = rival {
-            if let Owner::Peer(key) = owner {
-                self.peer_moved(key, rival);
+            match owner {
+                Owner::Peer(key) => self.peer_moved(key, rival),
+                Owner::ServiceDialing(pipe) => self.service_moved(pipe, rival),
+                _ => {}
             }
             return;
         }
@@ -304,6 +316,9 @@ impl Node {
             }
             Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
+            Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
+            // The connect is under way, and closed when it is done.
+            Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
     }
@@ -324,6 +339,9 @@ impl Node {
             self.conn_write(now, to, data);
         }
         if self.conn_is_at_eof(from) {
+            if self.conn_is_broken(from) {
+                return self.service_broke(now, from, to);
+            }
             self.conn_finish(to);
             if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                 self.conn_release(now, from);

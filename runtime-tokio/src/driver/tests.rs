@@ -227,7 +227,7 @@ async fn tasks_are_answered_once_also_when_they_cannot_be_done() {
     };
     assert_eq!(failed(1), "listen tcp: address nowhere: missing port in address");
     assert_eq!(failed(2), "dial tcp 127.0.0.1:1: connect: connection refused");
-    assert!(failed(3).starts_with("error opening Unix socket: "));
+    assert!(failed(3).starts_with("could not acquire lock on socket file: "));
     assert!(matches!(answers[&4], TaskResult::Epoch(None)));
     assert!(matches!(answers[&5], TaskResult::Stored));
     assert!(matches!(&answers[&6], TaskResult::Units(units) if units.is_empty()));

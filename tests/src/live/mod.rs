@@ -22,7 +22,7 @@ mod wait;
 pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes};
-pub use peers::{go_node, python_client, script};
+pub use peers::{aioquic, go_node, python_client, script};
 pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};

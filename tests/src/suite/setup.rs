@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use receptor_core::config::{Backend, BackendKind, Config, ControlService, SocketFile, WorkKind, WorkType};
+use receptor_core::config::{Backend, BackendKind, Config, ControlService, Service, SocketFile, WorkKind, WorkType};
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_host::runner::RunnerProgram;
 
@@ -178,6 +178,13 @@ impl Setup {
                 mode: 0o600,
             }),
         });
+        self
+    }
+
+    /// A service between local sockets and the mesh.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.config.services.push(service);
         self
     }
 

@@ -11,7 +11,15 @@ use std::path::{Path, PathBuf};
 use paths::{named, tokens};
 
 /// Parts of the core that must not know each other.
-const SIBLINGS: &[&str] = &["link", "netceptor", "stream", "quic", "control", "workceptor"];
+const SIBLINGS: &[&str] = &[
+    "link",
+    "netceptor",
+    "stream",
+    "quic",
+    "control",
+    "service",
+    "workceptor",
+];
 
 /// What every part may use.
 const LEAFS: &[&str] = &["time", "rng", "id", "deadline", "error", "config"];

@@ -117,7 +117,7 @@ fn everything_else_is_accepted_and_what_has_no_effect_is_named() {
             &["work-verification", "tls-server", "tls-client"],
             &[],
         ),
-        (&EDGE.to_owned(), &["tcp-server", "tcp-client"], &["cat"]),
+        (&EDGE.to_owned(), &[], &["cat"]),
     ] {
         let (loaded, _dir) = load(text);
         let config = loaded.unwrap_or_else(|error| panic!("{error}\n{text}"));

@@ -223,23 +223,26 @@ impl LocalEnd {
         Poll::Ready(Some(count))
     }
 
-    /// Puts bytes on their way without copying them. The caller has asked [`Self::poll_credit`] and sends no more than it
-    /// was told; `false` if the pipe is closed or was shut down. For pieces of some size: small ones are better copied
-    /// together by [`Self::poll_write`].
-    pub fn write_bytes(&self, data: Bytes) -> bool {
+    /// As [`Self::poll_write`], without a copy: what the credit allows is cut off the front of `data`. For pieces of some
+    /// size: small ones are better copied together.
+    pub fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Option<()>> {
         let mut state = self.shared.lock();
         if state.closed_by_node || state.outgoing_ended {
-            return false;
+            return Poll::Ready(None);
         }
-        debug_assert!(data.len() <= state.credit, "{} bytes of {}", data.len(), state.credit);
-        state.credit = state.credit.saturating_sub(data.len());
-        if !data.is_empty() {
+        let count = data.len().min(state.credit);
+        if count == 0 && !data.is_empty() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.credit -= count;
+        if count > 0 {
             state.close_tail();
-            state.outgoing.push_back(data);
+            state.outgoing.push_back(data.split_to(count));
         }
         drop(state);
         self.shared.flag.raise();
-        true
+        Poll::Ready(Some(()))
     }
 
     /// Waits until the node has granted at least one byte; answers how many, `None` if the pipe is closed.
@@ -349,15 +352,19 @@ mod tests {
         assert_eq!(write(&local, b"a"), Poll::Ready(Some(1)));
         assert_eq!(write(&local, b"b"), Poll::Ready(Some(1)));
         let piece = Bytes::from_static(b"whole");
-        assert!(local.write_bytes(piece.clone()));
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(local.poll_write_bytes(cx, &mut piece.clone()), Poll::Ready(Some(())));
         assert_eq!(write(&local, b"c"), Poll::Ready(Some(1)));
         let news = driver.take_news();
         assert_eq!(news.data, [&b"ab"[..], b"whole", b"c"]);
         assert_eq!(news.data[1].as_ptr(), piece.as_ptr(), "not copied");
-        let credit = local.poll_credit(&mut Context::from_waker(Waker::noop()));
-        assert_eq!(credit, Poll::Ready(Some(PIPE_WINDOW - 8)));
+        assert_eq!(local.poll_credit(cx), Poll::Ready(Some(PIPE_WINDOW - 8)));
+        let mut long = Bytes::from(vec![0; PIPE_WINDOW]);
+        assert_eq!(local.poll_write_bytes(cx, &mut long), Poll::Ready(Some(())));
+        assert_eq!(long.len(), 8);
+        assert!(local.poll_write_bytes(cx, &mut long).is_pending());
         local.shut_down();
-        assert!(!local.write_bytes(piece));
+        assert_eq!(local.poll_write_bytes(cx, &mut long), Poll::Ready(None));
     }
 
     #[test]

@@ -27,11 +27,11 @@ use crate::link::Priority;
 use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
 use crate::rng::Rng;
 use crate::time::Now;
-use crate::wire::classic::WorkCommand;
+use crate::wire::classic::{Ext, WorkCommand};
 use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
-/// What this code tells its own kind it can do: nothing optional yet.
-const CAPABILITIES: u64 = 0;
+/// What this code tells its own kind it can do (`docs/protocol-extended.md` §2).
+const CAPABILITIES: u64 = Ext::STREAMS | Ext::WORK_SESSIONS;
 
 /// What a [`Netceptor`] wants of the program around it.
 #[derive(Debug)]

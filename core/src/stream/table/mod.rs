@@ -443,6 +443,11 @@ impl Table {
         self.slots.len()
     }
 
+    /// How many streams are not over: those that count towards the limit.
+    pub fn live(&self) -> usize {
+        self.live
+    }
+
     /// Whether no stream is held.
     pub fn is_empty(&self) -> bool {
         self.slots.len() == 0
