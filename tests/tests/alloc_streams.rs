@@ -85,11 +85,11 @@ impl Nodes {
         let mut packets = 0;
         loop {
             let before = packets;
-            for from in 0..2 {
+            for (from, remote) in NAMES.into_iter().enumerate() {
                 while let Some(outgoing) = self.tables[from].poll_transmit(self.now, HEADROOM) {
                     packets += 1;
                     let arrival = Arrival {
-                        remote: NAMES[from],
+                        remote,
                         remote_service: outgoing.local_service,
                         local_service: outgoing.remote_service,
                         payload: outgoing.packet.freeze().slice(HEADROOM..),

@@ -286,7 +286,7 @@ impl Recovery {
                 break;
             }
         }
-        self.lowest = lowest.unwrap_or(largest.max(first));
+        self.lowest = lowest.unwrap_or_else(|| largest.max(first));
         self.forget(now, delay);
     }
 
