@@ -24,6 +24,9 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Control services.
     pub control_services: Vec<ControlService>,
+    /// Whether remote work runs over work sessions (`docs/protocol-extended.md` §5) where the other node speaks them too.
+    /// Without, it is polled for in both directions as among classic nodes.
+    pub work_sessions: bool,
     /// Services that tie local sockets to mesh streams.
     pub services: Vec<Service>,
     /// Work types offered.
@@ -49,6 +52,7 @@ impl Config {
             idle_timeout: Self::MIN_IDLE_TIMEOUT,
             backends: Vec::new(),
             control_services: Vec::new(),
+            work_sessions: true,
             services: Vec::new(),
             work_types: Vec::new(),
             quic: false,

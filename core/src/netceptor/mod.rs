@@ -50,7 +50,7 @@ use crate::deadline::Deadline;
 use crate::id::{LinkId, NameHash, NodeId, PortId, ServiceName};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
-use crate::wire::classic::RoutingUpdate;
+use crate::wire::classic::{Ext, RoutingUpdate};
 use crate::wire::data::Header;
 use adverts::Adverts;
 use database::{Database, OwnRecord};
@@ -555,6 +555,16 @@ impl Router {
             OWN => Some(self.capabilities),
             index => self.database.capabilities(index),
         }
+    }
+
+    /// Whether a node's control service grants work sessions ([`Ext::WORK_SESSIONS`]); `None` if that is not known. A classic node
+    /// is known by its advertisement.
+    pub fn grants_work_sessions(&self, name: &str) -> Option<bool> {
+        if let Some(bits) = self.capabilities(name) {
+            return Some(bits & Ext::WORK_SESSIONS != 0);
+        }
+        let advert = self.adverts.get(self.names.find(name)?, "control")?;
+        advert.advert.ext.is_none().then_some(false)
     }
 
     /// Takes a service name for a datagram port or for streams; an empty one is chosen at random (`wire.md` §20).
