@@ -215,6 +215,8 @@ pub struct Limits {
     pub adverts: usize,
     /// Mesh streams at one time.
     pub streams: usize,
+    /// Bytes that all mesh streams together may hold, for each direction, beyond 64 KiB for each stream.
+    pub stream_memory: u64,
     /// Control sessions at one time, over all transports.
     pub sessions: usize,
     /// Connections of one service at one time.
@@ -234,6 +236,7 @@ impl Default for Limits {
             nodes: 20_000,
             adverts: 100_000,
             streams: 16_384,
+            stream_memory: 256 << 20,
             sessions: 4096,
             service_connections: 10_000,
             port_queue: 256,

@@ -534,6 +534,13 @@ impl Router {
         self.forwarding.route(destination)
     }
 
+    /// Whether every node on the way to a destination, itself included, is one of ours, which relay frames of every legal
+    /// size. Cheap: known since paths were computed.
+    pub fn relays_large_frames(&self, destination: NameHash) -> bool {
+        let index = self.names.by_hash(destination);
+        index.is_some_and(|node| node == OWN || self.forwarding.path(node).is_some_and(|path| path.is_ours))
+    }
+
     /// Whether a node can be reached; the own one always.
     pub fn reachable(&self, name: &str) -> bool {
         self.route(self.resolve(name)) != Route::None
