@@ -453,7 +453,11 @@ impl<M: Machine> Driver<M> {
         for (id, mut link) in self.links.drain() {
             self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
             link.enqueue(&mut self.frames);
-            closing.spawn(async move { link.flush_and_shut_down().await });
+            closing.spawn(async move {
+                link.flush_and_shut_down().await;
+                // Else a peer that still writes finds the connection broken, and may lose what it has not yet read.
+                link.linger().await;
+            });
         }
         // Who is not done by then is cut off.
         let _ = timeout(SHUTDOWN_LIMIT, closing.join_all()).await;

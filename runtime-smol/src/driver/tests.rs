@@ -502,6 +502,31 @@ fn shutting_down_sends_what_is_queued() {
 }
 
 #[test]
+fn a_peer_that_still_writes_when_a_node_ends_loses_nothing() {
+    run(async {
+        let taken = async || {
+            let mesh = start(Outbox::default(), |outbox, input| {
+                if let Input::Link(link, LinkInput::Up { .. }) = input {
+                    outbox.frames.push_back(BytesMut::from(&b"last words"[..]));
+                    outbox.push(Output::Link(link, LinkOutput::Ready));
+                }
+            });
+            let (near, mut far) = duplex(1000);
+            mesh.attach(BackendId(0), near, "test").await.unwrap();
+            let ending = spawn(async move { mesh.shutdown().await });
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"\x0a\0last words");
+            let taken = far.write_all(b"an answer").await.is_ok();
+            drop(far);
+            ending.await;
+            taken
+        };
+        assert!(one_of_five(taken).await);
+    });
+}
+
+#[test]
 fn the_machine_is_told_before_links_are_closed() {
     run(async {
         let (mesh, farewells) = watching(Outbox::default(), |_, input| {

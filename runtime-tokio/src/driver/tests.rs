@@ -468,6 +468,25 @@ async fn shutting_down_sends_what_is_queued() {
     assert_eq!(reading.await.unwrap().len(), 120);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_peer_that_still_writes_when_a_node_ends_loses_nothing() {
+    let mesh = start(Outbox::default(), |outbox, input| {
+        if let Input::Link(link, LinkInput::Up { .. }) = input {
+            outbox.frames.push_back(BytesMut::from(&b"last words"[..]));
+            outbox.push(Output::Link(link, LinkOutput::Ready));
+        }
+    });
+    let (near, mut far) = tokio::io::duplex(1000);
+    mesh.attach(BackendId(0), near, "test").await.unwrap();
+    let ending = tokio::spawn(async move { mesh.shutdown().await });
+    let mut all = Vec::new();
+    far.read_to_end(&mut all).await.unwrap();
+    assert_eq!(all, b"\x0a\0last words");
+    far.write_all(b"an answer").await.expect("the node still takes it");
+    drop(far);
+    ending.await.unwrap();
+}
+
 #[tokio::test]
 async fn the_machine_is_told_before_links_are_closed() {
     let (mesh, mut farewells) = watching(Outbox::default(), |_, input| {
