@@ -21,7 +21,8 @@ use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeI
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, SecureEnd, Source, Tls, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadBuffer, ReadySet, SecureEnd, Source, Tls,
+    UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -94,7 +95,7 @@ struct Driver<M> {
     /// Links that may have something to write.
     to_write: Vec<LinkId>,
     /// All links read into this one.
-    read_buffer: BytesMut,
+    read_buffer: ReadBuffer,
     frames: Vec<BytesMut>,
     /// Read since links were last written to.
     read_bytes: usize,
@@ -161,7 +162,7 @@ impl<M: Machine> Driver<M> {
             links: HashMap::new(),
             next_link: 1,
             to_write: Vec::new(),
-            read_buffer: BytesMut::new(),
+            read_buffer: ReadBuffer::default(),
             frames: Vec::new(),
             read_bytes: 0,
             quic,

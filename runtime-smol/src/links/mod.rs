@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use futures_lite::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
-use receptor_host::adapter::{Batch, Flag, FrameReader};
+use receptor_host::adapter::{Batch, Flag, FrameReader, ReadBuffer};
 use receptor_host::error_text::os_text;
 
 use crate::time::timeout;
@@ -103,7 +103,7 @@ impl Link {
     }
 
     /// Reads once and cuts whole frames, which are slices of `shared`.
-    pub(crate) fn read(&mut self, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) -> ReadOutcome {
+    pub(crate) fn read(&mut self, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) -> ReadOutcome {
         let mut cx = Context::from_waker(&self.waker);
         let room = self.reader.room(shared);
         match Pin::new(&mut self.connection).poll_read(&mut cx, room) {
@@ -250,7 +250,7 @@ mod tests {
                 let feed = spawn(async move {
                     far.write_all(&stream).await.unwrap();
                 });
-                let (mut shared, mut frames, mut all) = (BytesMut::new(), Vec::new(), Vec::new());
+                let (mut shared, mut frames, mut all) = (ReadBuffer::default(), Vec::new(), Vec::new());
                 loop {
                     match link.read(&mut shared, &mut frames) {
                         ReadOutcome::Progress => all.append(&mut frames),

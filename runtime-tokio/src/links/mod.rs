@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
-use receptor_host::adapter::{Batch, Flag, FrameReader};
+use receptor_host::adapter::{Batch, Flag, FrameReader, ReadBuffer};
 use receptor_host::error_text::os_text;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
@@ -63,7 +63,7 @@ impl Link {
     }
 
     /// Reads once and cuts whole frames, which are slices of `shared`.
-    pub(crate) fn read(&mut self, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) -> ReadOutcome {
+    pub(crate) fn read(&mut self, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) -> ReadOutcome {
         let mut cx = Context::from_waker(&self.waker);
         let mut room = ReadBuf::new(self.reader.room(shared));
         let read = Pin::new(&mut self.connection).poll_read(&mut cx, &mut room);
@@ -210,7 +210,7 @@ mod tests {
             let feed = tokio::spawn(async move {
                 far.write_all(&stream).await.unwrap();
             });
-            let (mut shared, mut frames, mut all) = (BytesMut::new(), Vec::new(), Vec::new());
+            let (mut shared, mut frames, mut all) = (ReadBuffer::default(), Vec::new(), Vec::new());
             loop {
                 match link.read(&mut shared, &mut frames) {
                     ReadOutcome::Progress => all.append(&mut frames),

@@ -1,5 +1,7 @@
 //! Frames out of a connection: where to read to, and what to cut from it.
 
+use std::collections::VecDeque;
+
 use bytes::BytesMut;
 use receptor_core::link::framing;
 
@@ -9,10 +11,40 @@ const READ_BUFFER: usize = 256 << 10;
 /// A read wants at least this much room.
 const READ_LEAST: usize = 16 << 10;
 
+/// Buffers that are kept although they are used up, until the frames in them are gone.
+const SPENT_MOST: usize = 8;
+
+/// Where all links of a driver read to.
+///
+/// A buffer is used again when nobody holds a frame of it any more: fresh memory costs a page fault for every 4 KiB.
+#[derive(Default, Debug)]
+pub struct ReadBuffer {
+    /// The rest of the buffer in use. Always initialised, so that any kind of read can fill it.
+    current: BytesMut,
+    /// Empty handles of the buffers before it.
+    spent: VecDeque<BytesMut>,
+}
+
+impl ReadBuffer {
+    fn renew(&mut self) {
+        self.current.clear();
+        if !self.current.try_reclaim(READ_BUFFER) {
+            self.spent.push_back(std::mem::take(&mut self.current));
+            let free = self.spent.iter_mut().position(|spent| spent.try_reclaim(READ_BUFFER));
+            let free = free.and_then(|index| self.spent.remove(index));
+            self.current = free.unwrap_or_else(|| BytesMut::with_capacity(READ_BUFFER));
+            if self.spent.len() > SPENT_MOST {
+                self.spent.pop_front();
+            }
+        }
+        self.current.resize(READ_BUFFER, 0);
+    }
+}
+
 /// The reading side of one link.
 ///
 /// Links read into one shared buffer, and frames are slices of it; a link keeps only the front of a frame whose rest has not
-/// come. Bytes of the shared buffer are always initialised, so that any kind of read can fill them.
+/// come.
 #[derive(Default, Debug)]
 pub struct FrameReader {
     /// The front of a frame whose rest has not come. Longer than `filled` while the frame is gathered here.
@@ -24,7 +56,7 @@ pub struct FrameReader {
 
 impl FrameReader {
     /// Where the next read goes to; never empty. What is not read is forgotten.
-    pub fn room<'a>(&'a mut self, shared: &'a mut BytesMut) -> &'a mut [u8] {
+    pub fn room<'a>(&'a mut self, shared: &'a mut ReadBuffer) -> &'a mut [u8] {
         // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
         if !self.is_gathering() && self.filled > self.last_read {
             self.partial.resize(self.filled + framing::missing(&self.partial), 0);
@@ -32,16 +64,15 @@ impl FrameReader {
         if self.is_gathering() {
             return &mut self.partial[self.filled..];
         }
-        if shared.len() < READ_LEAST + self.filled {
-            shared.clear();
-            shared.resize(READ_BUFFER, 0);
+        if shared.current.len() < READ_LEAST + self.filled {
+            shared.renew();
         }
-        shared[..self.filled].copy_from_slice(&self.partial);
-        &mut shared[self.filled..]
+        shared.current[..self.filled].copy_from_slice(&self.partial);
+        &mut shared.current[self.filled..]
     }
 
     /// Cuts whole frames, after `count` bytes were read to [`Self::room`].
-    pub fn received(&mut self, count: usize, shared: &mut BytesMut, frames: &mut Vec<BytesMut>) {
+    pub fn received(&mut self, count: usize, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) {
         self.last_read = count;
         if self.is_gathering() {
             self.filled += count;
@@ -50,13 +81,13 @@ impl FrameReader {
             }
             frames.extend(std::iter::from_fn(|| framing::next_frame(&mut self.partial)));
         } else {
-            let mut read = shared.split_to(self.filled + count);
+            let mut read = shared.current.split_to(self.filled + count);
             frames.extend(std::iter::from_fn(|| framing::next_frame(&mut read)));
             self.partial.clear();
             self.partial.extend_from_slice(&read);
             // The rest was copied, so its room is free again.
-            read.unsplit(std::mem::take(shared));
-            *shared = read;
+            read.unsplit(std::mem::take(&mut shared.current));
+            shared.current = read;
         }
         self.filled = self.partial.len();
         if self.partial.is_empty() {
@@ -91,7 +122,7 @@ mod tests {
         let samples = vec![vec![1], vec![2; 300], vec![3; 65_535], vec![4; 2], vec![5; 40_000]];
         let stream = framed(&samples);
         for slice in [1, 2, 3, 999, 20_000, 50_000, stream.len()] {
-            let (mut reader, mut shared, mut frames) = (FrameReader::default(), BytesMut::new(), Vec::new());
+            let (mut reader, mut shared, mut frames) = (FrameReader::default(), ReadBuffer::default(), Vec::new());
             let mut rest = &stream[..];
             while !rest.is_empty() {
                 let room = reader.room(&mut shared);
@@ -108,8 +139,8 @@ mod tests {
     #[test]
     fn links_share_a_buffer_and_a_read_that_gave_nothing_costs_nothing() {
         let (mut a, mut b) = (FrameReader::default(), FrameReader::default());
-        let (mut shared, mut frames) = (BytesMut::new(), Vec::new());
-        let feed = |reader: &mut FrameReader, shared: &mut BytesMut, frames: &mut Vec<BytesMut>, bytes: &[u8]| {
+        let (mut shared, mut frames) = (ReadBuffer::default(), Vec::new());
+        let feed = |reader: &mut FrameReader, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>, bytes: &[u8]| {
             // Nothing came for a while.
             reader.room(shared).fill(0xee);
             reader.room(shared)[..bytes.len()].copy_from_slice(bytes);
@@ -124,9 +155,30 @@ mod tests {
 
     #[test]
     fn bytes_that_were_carried_over_do_not_use_the_buffer_up() {
-        let (mut reader, mut shared, mut frames) = (FrameReader::default(), BytesMut::new(), Vec::new());
+        let (mut reader, mut shared, mut frames) = (FrameReader::default(), ReadBuffer::default(), Vec::new());
         reader.room(&mut shared)[..4].copy_from_slice(b"\x09\0ab");
         reader.received(4, &mut shared, &mut frames);
-        assert_eq!((shared.len(), reader.waiting()), (READ_BUFFER, 4));
+        assert_eq!((shared.current.len(), reader.waiting()), (READ_BUFFER, 4));
+    }
+    #[test]
+    fn a_buffer_is_used_again_when_its_frames_are_gone() {
+        let (mut reader, mut shared, mut held) = (FrameReader::default(), ReadBuffer::default(), VecDeque::new());
+        let mut addresses = std::collections::BTreeSet::new();
+        for _ in 0..200 {
+            let room = reader.room(&mut shared);
+            let framed = framed(&[vec![7; 15_000]]);
+            room[..framed.len()].copy_from_slice(&framed);
+            let mut frames = Vec::new();
+            reader.received(framed.len(), &mut shared, &mut frames);
+            addresses.insert(frames[0].as_ptr() as usize / READ_BUFFER);
+            // The last few are on their way.
+            held.extend(frames);
+            if held.len() > 6 {
+                held.pop_front();
+            }
+        }
+        assert!(shared.spent.len() <= SPENT_MOST);
+        // 200 frames are more than ten buffers' worth; the six that are held lie in two of three. A place is at most two buffers' ends.
+        assert!(addresses.len() <= 6, "{} places", addresses.len());
     }
 }

@@ -19,7 +19,7 @@ mod unit_worker;
 pub use api::{Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, StartError, Unreachable};
 pub use batch::Batch;
 pub use clock::Clock;
-pub use frames::FrameReader;
+pub use frames::{FrameReader, ReadBuffer};
 pub use machine::Machine;
 pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use proxy::{LocalSocket, Progress, Proxy, TICK};
