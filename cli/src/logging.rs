@@ -105,7 +105,8 @@ struct Classic {
 
 impl<S: Subscriber> Layer<S> for Classic {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        self.control.wants(*metadata.level())
+        // What libraries have to say is for their own developers.
+        metadata.target().starts_with("receptor") && self.control.wants(*metadata.level())
     }
 
     fn max_level_hint(&self) -> Option<LevelFilter> {

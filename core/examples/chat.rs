@@ -69,7 +69,7 @@ fn chat(name: &str, peer: &str, socket: UdpSocket, lines: impl Iterator<Item = S
                 // One frame is one packet; one that is lost was sent in vain.
                 NetOutput::Link(id, LinkOutput::Ready) => {
                     let mut frames = Vec::new();
-                    net.pull_frames(id, usize::MAX, &mut frames);
+                    net.pull_frames(now(), id, usize::MAX, &mut frames);
                     frames.iter().for_each(|frame| drop(socket.send(frame)));
                 }
                 // The peer was silent for too long. Begin anew, under a new ID.

@@ -24,8 +24,13 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Control services.
     pub control_services: Vec<ControlService>,
+    /// Services that tie local sockets to mesh streams.
+    pub services: Vec<Service>,
     /// Work types offered.
     pub work_types: Vec<WorkType>,
+    /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
+    /// it, not by users.
+    pub quic: bool,
     /// Limits of queues and tables.
     pub limits: Limits,
 }
@@ -44,7 +49,9 @@ impl Config {
             idle_timeout: Self::MIN_IDLE_TIMEOUT,
             backends: Vec::new(),
             control_services: Vec::new(),
+            services: Vec::new(),
             work_types: Vec::new(),
+            quic: false,
             limits: Limits::default(),
         }
     }
@@ -115,6 +122,49 @@ pub struct SocketFile {
     pub mode: u32,
 }
 
+/// A service that ties local sockets to mesh streams (`services.md` §3, §4, §7).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Service {
+    /// Accepts TCP connections, each of which becomes a mesh stream.
+    TcpServer {
+        /// `HOST:PORT` to listen on; an empty host means all addresses.
+        bind: String,
+        /// Where streams go to.
+        remote: RemoteService,
+    },
+    /// Accepts mesh streams, each of which becomes a TCP connection.
+    TcpClient {
+        /// Mesh service to listen on; an empty name for a random one.
+        service: ServiceName,
+        /// `HOST:PORT`, resolved anew for every connection.
+        address: String,
+    },
+    /// Accepts connections on a Unix socket, each of which becomes a mesh stream.
+    UnixSocketServer {
+        /// The socket.
+        socket: SocketFile,
+        /// Where streams go to.
+        remote: RemoteService,
+    },
+    /// Accepts mesh streams, each of which becomes a connection to a Unix socket.
+    UnixSocketClient {
+        /// Mesh service to listen on; an empty name for a random one.
+        service: ServiceName,
+        /// Path of the socket.
+        path: String,
+    },
+}
+
+/// A service of some node.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RemoteService {
+    /// The node; `localhost` is this one.
+    pub node: String,
+    /// Its service. A name that no node can have is found out by the first connection, as in the classic node.
+    pub service: String,
+}
+
 /// A work type this node offers.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WorkType {
@@ -147,8 +197,12 @@ pub enum WorkKind {
 /// Limits of queues and tables. All are hard limits.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Limits {
-    /// Bytes of frames waiting on one link.
+    /// Bytes of memory in which data frames wait on one link, and as much again for control messages. Memory is what counts,
+    /// not only what is in it.
     pub link_queue_bytes: usize,
+    /// Bytes of memory in which frames wait on all links together. A single link's data gets an eighth of what is left, its
+    /// own limit aside; control messages count, but are never refused for it.
+    pub node_queue_bytes: usize,
     /// Links at one time.
     pub links: usize,
     /// Nodes known.
@@ -159,6 +213,8 @@ pub struct Limits {
     pub streams: usize,
     /// Control sessions at one time, over all transports.
     pub sessions: usize,
+    /// Connections of one service at one time.
+    pub service_connections: usize,
     /// Datagrams waiting in one port.
     pub port_queue: usize,
     /// Units of work on this node.
@@ -169,11 +225,13 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             link_queue_bytes: 4 << 20,
+            node_queue_bytes: 64 << 20,
             links: 4096,
             nodes: 20_000,
             adverts: 100_000,
             streams: 16_384,
             sessions: 4096,
+            service_connections: 10_000,
             port_queue: 256,
             units: 100_000,
         }

@@ -182,6 +182,8 @@ number_id! {
     LinkId;
     /// One configured backend: a listener or a peer to dial. The index in the configuration.
     BackendId;
+    /// One configured service that ties local sockets to mesh streams. The index in the configuration.
+    ServiceIndex;
     /// One command of the application, chosen by the adapter and echoed in its one reply.
     CommandId;
     /// One task the core asked of the adapter, echoed in its one result.

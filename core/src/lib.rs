@@ -34,6 +34,10 @@
 //!   begins with [`PIPE_WINDOW`](node::io::PIPE_WINDOW) bytes of credit. You get more with
 //!   [`Credit`](node::io::PipeOutput::Credit) and give more with [`Drained`](node::io::PipeInput::Drained), when your reader
 //!   took bytes: say it, or the stream stands still. Say [`Closed`](node::io::PipeInput::Closed) once at the end.
+//! * **QUIC, if you want classic nodes' streams.** Set [`Config::quic`](config::Config::quic), run a `quic::Endpoint` (feature
+//!   `quic`) beside the node, in another thread or task, and carry [`Output::Quic`](node::io::Output::Quic) to it and what it
+//!   says back as [`Input::Quic`](node::io::Input::Quic), through a [`quic::Queue`] each. Its contract is like the node's:
+//!   `handle`, `poll_output`, `next_deadline`, `handle_timeout`.
 //! * **Commands.** [`Input::Command`](node::io::Input::Command) asks something of the node (ping, dial, listen, send); each gets
 //!   one [`Output::Reply`](node::io::Output::Reply) under the same ID.
 //!
@@ -116,16 +120,20 @@
 //!
 //! [`node::io`] is the contract, [`config`] what a node is told at its start. [`Netceptor`] is the network part alone, for
 //! programs that want datagrams and routing only; [`Workceptor`] the units of work. Below them are the machines they are
-//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`control`], [`workceptor`]. Programs seldom need those.
+//! composed of: [`wire`], [`link`], [`netceptor`], [`stream`], [`quic`], [`control`], [`service`], [`workceptor`]. Programs seldom need
+//! those.
 //!
 //! # Features
 //!
-//! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies.
+//! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies. `quic` adds
+//! the machine that speaks with classic nodes' streams, and needs std.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 extern crate alloc;
+#[cfg(feature = "quic")]
+extern crate std;
 
 pub mod config;
 pub mod control;
@@ -135,7 +143,9 @@ pub mod id;
 pub mod link;
 pub mod netceptor;
 pub mod node;
+pub mod quic;
 pub mod rng;
+pub mod service;
 pub mod stream;
 pub mod time;
 pub mod wire;

@@ -13,6 +13,7 @@ mod extended;
 mod frame;
 mod link;
 mod node;
+mod quic;
 mod rig;
 mod source;
 mod stream;
@@ -24,6 +25,7 @@ pub use extended::extended;
 pub use frame::data;
 pub use link::link;
 pub use node::node;
+pub use quic::quic;
 pub use stream::stream;
 pub use work::work;
 
@@ -41,7 +43,13 @@ pub const PARSERS: &[(&str, Target)] = &[
 ];
 
 /// Targets that drive machines, by the name of their binary.
-pub const MACHINES: &[(&str, Target)] = &[("link", link), ("control", control), ("stream", stream), ("node", node)];
+pub const MACHINES: &[(&str, Target)] = &[
+    ("link", link),
+    ("control", control),
+    ("stream", stream),
+    ("quic", quic),
+    ("node", node),
+];
 
 /// All targets.
 pub fn targets() -> impl Iterator<Item = (&'static str, Target)> {

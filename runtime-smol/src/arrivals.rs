@@ -4,11 +4,12 @@ use std::fmt;
 use std::os::unix::net::UnixStream;
 
 use async_io::Async;
-use receptor_core::id::{BackendId, LinkId, TaskId};
+use receptor_core::id::{BackendId, LinkId, PipeId, ServiceIndex, TaskId};
 use receptor_core::node::io::TaskResult;
 use receptor_core::workceptor::{RunnerEvent, UnitId};
 
 use crate::links::Connection;
+use crate::services::Socket;
 use crate::sync::mpsc;
 
 /// Arrivals that may wait for the driver; who brings more waits.
@@ -32,6 +33,15 @@ pub(crate) enum Arrival {
     LinkClosed(LinkId, &'static str),
     /// A connection on a control service's Unix socket.
     Control(Async<UnixStream>),
+    /// A listener of a service accepted a connection.
+    Service {
+        /// The listener's service.
+        service: ServiceIndex,
+        socket: Socket,
+        remote: String,
+    },
+    /// A connect for a service has ended; with the pipe it is to be.
+    Connected(TaskId, PipeId, Result<Socket, String>),
     /// Any other task has ended.
     Done(TaskId, TaskResult),
     /// A job about a unit has ended.
@@ -47,6 +57,8 @@ impl fmt::Debug for Arrival {
             Self::Dialed(..) => "Dialed",
             Self::LinkClosed(..) => "LinkClosed",
             Self::Control(_) => "Control",
+            Self::Service { .. } => "Service",
+            Self::Connected(..) => "Connected",
             Self::Done(..) => "Done",
             Self::UnitDone(_) => "UnitDone",
             Self::Runner(..) => "Runner",

@@ -44,7 +44,7 @@ pub(crate) async fn listen(path: String, mode: u32) -> Result<ControlListener, S
     let file = PathBuf::from(path);
     let opened = spawn_blocking(move || socket_file::listen(&file, mode)).await;
     let socket = opened.map_err(|_| "the listener's thread died".to_owned())??;
-    let failed = |error: io::Error| format!("error opening Unix socket: {}", os_text(&error));
+    let failed = |error: io::Error| os_text(&error);
     Ok(ControlListener {
         listener: Async::new(socket.listener).map_err(failed)?,
         _lock: socket.lock,
@@ -184,7 +184,7 @@ mod tests {
                 assert!(more.data.is_empty() || seen.data.is_empty());
                 seen = LocalNews { eof: more.eof, ..seen };
             }
-            assert_eq!(&seen.data[..], b"status\n");
+            assert_eq!(seen.data, [&b"status\n"[..]]);
             driver.deliver(Bytes::from_static(b"{}\n"));
             driver.deliver_eof();
             let mut answer = String::new();

@@ -10,10 +10,11 @@ use futures_lite::future::or;
 use futures_lite::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use receptor_core::config::{Backend, BackendKind, Config, ControlService, SocketFile};
 use receptor_core::id::{BackendId, NodeId};
+use receptor_host::tcp::free_loopback_port;
 use receptor_smol::{BoxFuture, End, Mesh, MeshError, MeshEvent, Options, ReceiveError, StartError};
 
-/// Nobody waits longer than this for anything here.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longer than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 static EXECUTOR: Executor<'static> = Executor::new();
 
@@ -56,14 +57,6 @@ async fn start(name: &str, backends: impl IntoIterator<Item = BackendKind>) -> M
         .unwrap()
 }
 
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port()
-}
-
 fn listener(port: u16) -> BackendKind {
     BackendKind::TcpListener {
         bind: format!("127.0.0.1:{port}"),
@@ -79,7 +72,7 @@ fn peer(port: u16) -> BackendKind {
 
 async fn until_reachable(mesh: &Mesh, node: &str) {
     // A ping that is lost while routes still change would be answered after ten seconds.
-    let patience = Duration::from_millis(200);
+    let patience = Duration::from_secs(1);
     let reached = async {
         while !matches!(timeout(patience, mesh.ping(node)).await, Some(Ok(_))) {
             Timer::after(Duration::from_millis(5)).await;
@@ -92,7 +85,7 @@ async fn until_reachable(mesh: &Mesh, node: &str) {
 
 /// A chain `n0 - n1 - …` over TCP.
 async fn chain(count: usize) -> Vec<Mesh> {
-    let ports: Vec<u16> = (0..count).map(|_| free_port()).collect();
+    let ports: Vec<u16> = (0..count).map(|_| free_loopback_port().unwrap()).collect();
     let mut nodes = Vec::new();
     for number in 0..count {
         let up = (number > 0).then(|| peer(ports[number - 1]));

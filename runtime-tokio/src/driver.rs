@@ -6,7 +6,7 @@
 
 mod app;
 mod tasks;
-mod timer;
+pub(crate) mod timer;
 
 use std::collections::HashMap;
 use std::future::poll_fn;
@@ -21,7 +21,7 @@ use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, P
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, ReadySet, Source, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, Source, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -33,11 +33,14 @@ use self::timer::Timer;
 use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
-use crate::links::{Connection, Link, PULL_BYTES, ReadOutcome};
+use crate::links::{Connection, Link, ReadOutcome};
 use crate::units::Units;
 
 /// Requests, arrivals and raised flags handled in one pass, each.
 const PASS: usize = 64;
+
+/// Bytes read in one pass before what they caused is written: frames do not wait until every socket was looked at.
+const READ_BYTES: usize = 1 << 20;
 
 /// Time to send what is queued when the node is shut down.
 const SHUTDOWN_LIMIT: Duration = Duration::from_secs(1);
@@ -50,6 +53,7 @@ pub(crate) struct Parts {
     pub(crate) clock: Clock,
     pub(crate) store: Option<Arc<UnitStore>>,
     pub(crate) runner: Option<RunnerProgram>,
+    pub(crate) quic: Option<Quic>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) started: oneshot::Sender<Result<(), String>>,
@@ -88,6 +92,9 @@ struct Driver<M> {
     /// All links read into this one.
     read_buffer: BytesMut,
     frames: Vec<BytesMut>,
+    /// Read since links were last written to.
+    read_bytes: usize,
+    quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
     units: Units,
@@ -117,10 +124,15 @@ impl<M: Machine> Driver<M> {
             clock,
             store,
             runner,
+            quic,
             requests,
             events,
             started,
         } = parts;
+        let ready = Arc::new(ReadySet::default());
+        if let Some(quic) = &quic {
+            quic.attach(ready.flag(Source::Quic));
+        }
         let (arrivals_in, arrivals) = mpsc::channel(ARRIVALS);
         let worker = Arc::new(UnitWorker::new(store.clone(), runner));
         let of_units = Arc::clone(&worker);
@@ -129,7 +141,7 @@ impl<M: Machine> Driver<M> {
             clock,
             now: clock.now(),
             timer: Timer::default(),
-            ready: Arc::new(ReadySet::default()),
+            ready,
             requests,
             units: Units::new(
                 Arc::new(move |unit, deed| of_units.run(unit, deed)),
@@ -144,6 +156,8 @@ impl<M: Machine> Driver<M> {
             to_write: Vec::new(),
             read_buffer: BytesMut::new(),
             frames: Vec::new(),
+            read_bytes: 0,
+            quic,
             pipes: HashMap::new(),
             next_pipe: 1,
             store,
@@ -200,7 +214,7 @@ impl<M: Machine> Driver<M> {
                 self.on_dropped(source);
                 false
             }
-            Source::Link(_) | Source::Pipe(_) => true,
+            Source::Link(_) | Source::Pipe(_) | Source::Quic => true,
         });
         self.drain();
         for request in inbox.requests.drain(..) {
@@ -211,9 +225,14 @@ impl<M: Machine> Driver<M> {
             match source {
                 Source::Link(link) => self.on_link_woken(link),
                 Source::Pipe(pipe) => self.on_pipe_news(pipe),
+                Source::Quic => self.on_quic_news(),
                 Source::ListenerDropped(_) | Source::PortDropped(_) => {}
             }
             self.drain();
+            if self.read_bytes > READ_BYTES {
+                self.write_links();
+                self.now = self.clock.now();
+            }
         }
         for arrival in inbox.arrivals.drain(..) {
             self.on_arrival(arrival);
@@ -245,6 +264,11 @@ impl<M: Machine> Driver<M> {
                 }
                 Output::Link(link, LinkOutput::Close) => self.close_link(link),
                 Output::Pipe(pipe, output) => self.on_pipe_output(pipe, output),
+                Output::Quic(message) => {
+                    if let Some(quic) = &self.quic {
+                        quic.send(message);
+                    }
+                }
                 Output::Task(task, deed) => self.on_task(task, deed),
                 Output::Reply(command, reply) => self.on_reply(command, reply),
                 Output::Event(event) => self.on_event(event),
@@ -276,6 +300,7 @@ impl<M: Machine> Driver<M> {
         let outcome = link.read(&mut self.read_buffer, &mut self.frames);
         let mut frames = std::mem::take(&mut self.frames);
         for frame in frames.drain(..) {
+            self.read_bytes += frame.len();
             self.input(Input::Link(id, LinkInput::Frame(frame)));
         }
         self.frames = frames;
@@ -286,6 +311,7 @@ impl<M: Machine> Driver<M> {
     }
 
     fn write_links(&mut self) {
+        self.read_bytes = 0;
         while let Some(id) = self.to_write.pop() {
             if let Err(reason) = self.write_link(id) {
                 self.links.remove(&id);
@@ -310,7 +336,7 @@ impl<M: Machine> Driver<M> {
             if !link.frames_wait {
                 return Ok(());
             }
-            self.machine.pull_frames(self.now, id, PULL_BYTES, &mut self.frames);
+            self.machine.pull_frames(self.now, id, link.room(), &mut self.frames);
             link.frames_wait = !self.frames.is_empty();
             link.enqueue(&mut self.frames);
         }
@@ -356,7 +382,7 @@ impl<M: Machine> Driver<M> {
         if drained > 0 {
             self.input(Input::Pipe(id, PipeInput::Drained(drained)));
         }
-        if !data.is_empty() {
+        for data in data {
             self.input(Input::Pipe(id, PipeInput::Data(data)));
         }
         if eof {
@@ -384,10 +410,22 @@ impl<M: Machine> Driver<M> {
         }
     }
 
+    // QUIC.
+
+    fn on_quic_news(&mut self) {
+        let messages = self.quic.as_ref().map(Quic::take).unwrap_or_default();
+        for message in messages {
+            self.input(Input::Quic(message));
+        }
+    }
+
     // The end.
 
-    /// Sends what is queued, then closes everything.
+    /// Lets the machine say farewell, sends what is queued, then closes everything.
     async fn finish(mut self) -> End {
+        self.now = self.clock.now();
+        self.input(Input::Shutdown);
+        self.drain();
         self.tasks.abort_all();
         let mut closing = JoinSet::new();
         for (id, mut link) in self.links.drain() {

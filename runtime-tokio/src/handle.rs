@@ -8,7 +8,9 @@ use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Reply};
-use receptor_host::adapter::{DropFlag, End, LocalEnd, Machine, MeshError, MeshEvent, Options, Pong, StartError};
+use receptor_host::adapter::{
+    self, DropFlag, End, LocalEnd, Machine, MeshError, MeshEvent, Options, Pong, Quic, StartError,
+};
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -285,8 +287,11 @@ async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started),
         }
     };
     let clock = crate::clock::Clock::new();
+    config.quic = true;
+    let (quic, quic_task) = adapter::quic(config.limits.streams, seed).map_err(StartError::Config)?;
     let node = Node::new(config, seed, clock.now()).map_err(|error| StartError::Config(error.to_string()))?;
-    Ok(spawn(node, clock, store, options.runner))
+    tokio::spawn(crate::quic::run(quic_task, clock));
+    Ok(spawn(node, clock, store, options.runner, Some(quic)))
 }
 
 /// Runs a machine in a task of its own.
@@ -295,6 +300,7 @@ pub(crate) fn spawn<M: Machine>(
     clock: crate::clock::Clock,
     store: Option<Arc<UnitStore>>,
     runner: Option<RunnerProgram>,
+    quic: Option<Quic>,
 ) -> (Mesh, Started) {
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let (events, _) = broadcast::channel(EVENTS);
@@ -305,6 +311,7 @@ pub(crate) fn spawn<M: Machine>(
         clock,
         store,
         runner,
+        quic,
         requests,
         events,
         started: started_in,

@@ -68,8 +68,13 @@ impl Relay {
 
     /// Takes what waits on a link; `into` is emptied before.
     pub fn pull(&mut self, link: LinkId, into: &mut Vec<BytesMut>) {
+        self.pull_some(link, usize::MAX, into);
+    }
+
+    /// Takes about so many bytes of what waits on a link; `into` is emptied before.
+    pub fn pull_some(&mut self, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
         into.clear();
-        self.node.pull_frames(clocks(self.now), link, usize::MAX, into);
+        self.node.pull_frames(clocks(self.now), link, max_bytes, into);
     }
 
     /// Throws away what waits on the links `0..links`.

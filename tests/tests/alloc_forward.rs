@@ -7,6 +7,7 @@ use std::hint::black_box;
 use bytes::{BufMut, BytesMut};
 use receptor_core::id::LinkId;
 use receptor_core::link::framing;
+use receptor_core::time::Duration;
 use receptor_tests::relay::{Relay, data};
 
 /// Counts what each thread asks of the system's allocator.
@@ -99,5 +100,50 @@ fn forwarding_allocates_nothing() {
             "allocations for {} frames of {payload} bytes",
             BATCH * BATCHES
         );
+    }
+}
+
+#[test]
+fn waiting_allocates_nothing() {
+    const ROUND: usize = 32;
+    const ROUNDS: usize = 50;
+    let (from, to) = (LinkId(0), LinkId(1));
+    let mut relay = Relay::new(&["left", "right"]);
+    let mut pulled = Vec::with_capacity(2 * ROUND);
+    let mut round = |batch: Vec<BytesMut>, bytes: usize| {
+        relay.advance(Duration::from_micros(100));
+        for frame in batch {
+            relay.frame(from, frame);
+        }
+        while let Some(output) = relay.node.poll_output() {
+            black_box(output);
+        }
+        relay.pull_some(to, bytes, &mut pulled);
+        let count = pulled.len();
+        pulled.clear();
+        count
+    };
+    for payload in [64, 1400, 16 << 10] {
+        let frame_len = data("left", "right", payload).len();
+        // Some hundred frames wait, and the blocks of memory they wait in have all been used.
+        for _ in 0..10 {
+            round(frames(ROUND, payload), 1);
+        }
+        for _ in 0..100 {
+            assert_eq!(round(frames(ROUND, payload), ROUND * frame_len), ROUND);
+        }
+        let batches: Vec<_> = (0..ROUNDS).map(|_| frames(ROUND, payload)).collect();
+        let count = allocations(|| {
+            for batch in batches {
+                assert_eq!(round(batch, ROUND * frame_len), ROUND);
+            }
+        });
+        assert_eq!(
+            count,
+            0,
+            "allocations for {} waiting frames of {payload} bytes",
+            ROUND * ROUNDS
+        );
+        round(Vec::new(), usize::MAX);
     }
 }

@@ -7,13 +7,13 @@ use std::fs;
 use std::time::Duration;
 
 use receptor_tests::live::{
-    Builder, Control, Hello, Node, RawPeer, Scratch, chain, free_port, holds_for, routes, until,
+    Builder, Control, Hello, Node, PATIENCE, RawPeer, Scratch, chain, free_port, holds_for, routes, until,
 };
 use serde_json::{Value, json};
 
 /// A protocol fault closes the link at once, a silent peer after ten hellos, a second apart.
-const CLOSE_LIMIT: Duration = Duration::from_secs(5);
-const SILENT_LIMIT: Duration = Duration::from_secs(15);
+const CLOSE_LIMIT: Duration = PATIENCE;
+const SILENT_LIMIT: Duration = PATIENCE;
 
 fn listening(scratch: &Scratch) -> Node {
     Builder::new(scratch, "target").listen(free_port(), 1.0).work().start()
@@ -249,7 +249,7 @@ fn the_newer_of_two_nodes_with_one_id_ends() {
     for node in &mut nodes {
         node.assert_alive();
     }
-    until("the older is reached", Duration::from_secs(20), || {
+    until("the older is reached", PATIENCE, || {
         let status = other.try_status()?;
         if routes(&status).get("older").is_some_and(|via| via == "middle") {
             Ok(())

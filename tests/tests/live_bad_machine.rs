@@ -6,7 +6,9 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use receptor_tests::live::{Builder, Node, Process, Scratch, UNIT_LIMIT, free_port, holds_for, routes, skipped, until};
+use receptor_tests::live::{
+    Builder, Node, PATIENCE, Process, Scratch, UNIT_LIMIT, free_port, holds_for, routes, skipped, until,
+};
 
 fn listening(scratch: &Scratch) -> Node {
     Builder::new(scratch, "target").listen(free_port(), 1.0).work().start()
@@ -91,7 +93,7 @@ fn a_data_directory_that_cannot_be_made() {
         .work()
         .spawn();
     // Either the daemon does not start, or it refuses work: in both cases it names the directory or the reason.
-    until("it answers or ends", Duration::from_secs(20), || {
+    until("it answers or ends", PATIENCE, || {
         if node.has_ended() {
             Ok(())
         } else {
@@ -245,7 +247,7 @@ fn a_disk_that_is_full_at_the_submitter() {
     };
     let executor = listening(&scratch);
     let mut node = builder.peer(executor.port(), 1.0).start();
-    until("there is a route", Duration::from_secs(20), || {
+    until("there is a route", PATIENCE, || {
         let status = node.try_status()?;
         if routes(&status).contains_key("target") {
             Ok(())
@@ -284,10 +286,9 @@ fn a_disk_that_is_full_at_the_submitter() {
     node.control()
         .json(&format!("work release {filler}"))
         .expect("it can be released");
-    let limit = Duration::from_secs(75);
     let status = node
         .control()
-        .wait_for_unit(&unit, limit, |status| status["State"].as_u64() > Some(1));
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["State"].as_u64() > Some(1));
     if status["State"] == 2 {
         assert_eq!(
             node.control().results(&unit, 0).expect("results of a known unit").len(),

@@ -1,10 +1,10 @@
 //! The unmodified Python client against a chain of three daemons (`control.md` §8 and §9).
 
 use std::collections::BTreeSet;
-use std::time::Duration;
 
 use receptor_tests::live::{
-    Builder, Node, Receptorctl, Scratch, WORK_TYPES, chain, routes, script, until, wait_for_routes,
+    Builder, Node, PATIENCE, Receptorctl, Scratch, UNIT_LIMIT, WORK_TYPES, chain, routes, script, until,
+    wait_for_routes,
 };
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ fn status_ping_traceroute_connect_and_version() {
     let scratch = Scratch::new();
     let Some((nodes, ctl)) = start(&scratch) else { return };
     for node in ["node1", "node2", "node3"] {
-        until(&format!("the advertisement of {node}"), Duration::from_secs(20), || {
+        until(&format!("the advertisement of {node}"), PATIENCE, || {
             let status = nodes[0].try_status()?;
             if advertises(&status, node) {
                 Ok(())
@@ -188,7 +188,7 @@ fn remote_work_is_submitted_followed_listed_and_released() {
 
     let released = ctl.ok(&["work", "release", &unit]);
     assert!(released.contains(&format!("({unit}, released)")), "{released}");
-    until("the released unit is gone", Duration::from_secs(20), || {
+    until("the released unit is gone", PATIENCE, || {
         let ids = ctl.ok(&["work", "list", "-q"]);
         if ids.contains(&unit) { Err(ids) } else { Ok(()) }
     });
@@ -206,14 +206,14 @@ fn remote_work_is_submitted_followed_listed_and_released() {
     ]);
     assert_eq!(ended.code, Some(0), "{ended:?}");
     assert!(ended.stdout.starts_with("gone\n"), "{ended:?}");
-    until("only the three units are left", Duration::from_secs(20), || {
+    until("only the three units are left", PATIENCE, || {
         let ids = ctl.ok(&["work", "list", "-q"]);
         if ids.lines().count() == 3 { Ok(()) } else { Err(ids) }
     });
 
     let released = ctl.ok(&["work", "release", "--all"]);
     assert_eq!(released.matches(", released)").count(), 3, "{released}");
-    until("no units and no directories are left", Duration::from_secs(20), || {
+    until("no units and no directories are left", PATIENCE, || {
         let left = (nodes[0].unit_directories(), nodes[2].unit_directories());
         let list = nodes[0].control().json("work list")?;
         if left.0.is_empty() && left.1.is_empty() && list == json("{}") {
@@ -240,16 +240,13 @@ fn a_running_remote_unit_is_cancelled() {
     let unit = unit_id(&ctl.ok(&submit));
     nodes[0]
         .control()
-        .wait_for_unit(&unit, Duration::from_secs(20), |status| {
-            status["StateName"] == "Running"
-        });
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["StateName"] == "Running");
 
     let cancelled = ctl.ok(&["work", "cancel", &unit]);
     assert!(cancelled.contains(&format!("({unit}, cancelled)")), "{cancelled}");
-    let limit = Duration::from_secs(15);
     let status = nodes[0]
         .control()
-        .wait_for_unit(&unit, limit, |status| status["Detail"] == "Canceled");
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["Detail"] == "Canceled");
     assert_eq!(
         (&status["State"], &status["StateName"]),
         (&Value::from(4), &Value::from("Canceled")),

@@ -5,11 +5,11 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use receptor_tests::live::{Control, Node, Scratch, UNIT_LIMIT, chain, holds_for, until, wait_for_routes};
+use receptor_tests::live::{Control, Node, PATIENCE, Scratch, UNIT_LIMIT, chain, holds_for, until, wait_for_routes};
 use serde_json::Value;
 
 /// How long what hangs on a redial (5 s) and on a lost stream may take.
-const RECOVERY_LIMIT: Duration = Duration::from_secs(75);
+const RECOVERY_LIMIT: Duration = PATIENCE;
 
 fn finished(status: &Value) -> bool {
     matches!(status["State"].as_u64(), Some(2..=4))
@@ -420,7 +420,7 @@ fn cancel_and_release_leave_nothing() {
 
         let answer = nodes[0].control().json(&format!("work cancel {unit}"));
         assert_eq!(answer, Ok(serde_json::json!({ "cancelled": unit })));
-        let status = wait_until_finished(&nodes[0], &unit, Duration::from_secs(15));
+        let status = wait_until_finished(&nodes[0], &unit, UNIT_LIMIT);
         assert_eq!(
             (&status["State"], &status["Detail"]),
             (&4.into(), &"Canceled".into()),
@@ -431,7 +431,7 @@ fn cancel_and_release_leave_nothing() {
 
         let answer = nodes[0].control().json(&format!("work release {unit}"));
         assert_eq!(answer, Ok(serde_json::json!({ "released": unit })));
-        until("nothing of it is left", Duration::from_secs(30), || {
+        until("nothing of it is left", PATIENCE, || {
             let directories = [nodes[0].unit_directories(), nodes[2].unit_directories()].concat();
             let mut processes = scratch.processes();
             processes.retain(|process| !daemons.contains(&process.pid));

@@ -182,3 +182,24 @@ fn bytes_written_before_the_local_side_left_still_arrive() {
     }));
     assert!(pair.host(Pair::RIGHT).pipe(far).unwrap().inbox == data);
 }
+
+#[test]
+fn a_node_that_is_shut_down_ends_its_streams_at_once() {
+    let mut pair = Pair::new(9);
+    let listen = Command::Listen {
+        service: "sink".into(),
+        advertise: None,
+    };
+    pair.ask(Pair::RIGHT, listen);
+    let near = pair.new_pipe(Pair::LEFT);
+    let dial = Command::Dial {
+        pipe: near,
+        node: "right".into(),
+        service: "sink".into(),
+    };
+    assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
+    pair.shut_down(Pair::RIGHT);
+    pair.run_for(Duration::from_millis(5));
+    assert!(pair.host(Pair::LEFT).pipe(near).is_none_or(|pipe| pipe.closed));
+    pair.kill(Pair::RIGHT);
+}

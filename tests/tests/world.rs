@@ -1,6 +1,7 @@
 //! Many nodes under virtual time: seeded delays, losses, partitions, crashes.
 
 use receptor_core::config::Backend;
+use receptor_core::id::PipeId;
 use receptor_core::node::io::{Command, Reply};
 use receptor_core::rng::Rng;
 use receptor_core::time::Duration;
@@ -123,4 +124,61 @@ fn an_idle_stream_to_a_node_that_was_started_anew_ends_when_the_node_is_back() {
     world.restart(2);
     let ended = |world: &World| world.host(0).pipe(pipe).is_none_or(|pipe| pipe.ended());
     assert!(world.run_until(Duration::from_secs(3), ended), "{}", world.trace.tail());
+}
+
+/// Two streams over a relay whose way to their target is slower than what they can send, and pings beside them.
+#[test]
+fn a_ping_passes_bulk_streams_on_a_slow_link_and_they_share_it() {
+    const RATE: u64 = 2_500_000;
+    const RTT: Duration = Duration::from_millis(40);
+    const SECONDS: u64 = 10;
+    let mut world = World::new(11);
+    world.network.options.rate = Some(RATE);
+    world.network.options.delay = RTT / 4;
+    world.start(node("relay", &[listener("relay")]));
+    let sink = world.start(node("sink", &[peer("relay")]));
+    let sources = ["a", "b"].map(|name| world.start(node(name, &[peer("relay")])));
+    world.run_for(Duration::from_secs(3));
+    world.ask(
+        sink,
+        Command::Listen {
+            service: "bulk".into(),
+            advertise: None,
+        },
+    );
+    let pipes: Vec<(usize, PipeId)> = sources.iter().map(|&source| (source, world.new_pipe(source))).collect();
+    for &(source, pipe) in &pipes {
+        let dial = Command::Dial {
+            pipe,
+            node: "sink".into(),
+            service: "bulk".into(),
+        };
+        assert_eq!(world.ask(source, dial), Reply::Done);
+        world.write(source, pipe, &vec![source as u8; 2 * (RATE * SECONDS) as usize]);
+    }
+    // Their windows find the rate of the link.
+    world.run_for(Duration::from_secs(2));
+    let before = world.host(sink).received();
+    let (mut worst, end) = (Duration::ZERO, world.elapsed() + Duration::from_secs(SECONDS));
+    while world.elapsed() < end {
+        match world.ask(sources[0], Command::Ping { target: "sink".into() }) {
+            Reply::Pong { time, .. } => worst = worst.max(time),
+            other => panic!("{other:?}"),
+        }
+        world.run_for(Duration::from_millis(100));
+    }
+    assert!(worst < Duration::from_millis(120), "a ping took {worst:?}");
+    let after = world.host(sink).received();
+    let got: Vec<usize> = after.iter().map(|(pipe, bytes)| bytes - before[pipe]).collect();
+    assert_eq!(got.len(), 2);
+    let total = got.iter().sum::<usize>() as u64;
+    assert!(total > RATE * SECONDS * 8 / 10, "{total} bytes in {SECONDS} s");
+    assert!(got.iter().all(|&bytes| bytes as u64 > total * 4 / 10), "{got:?}");
+    let stats = world.host(0).node().link_stats();
+    let egress = stats
+        .iter()
+        .find(|s| s.peer.as_ref().is_some_and(|p| p.as_str() == "sink"))
+        .unwrap()
+        .egress;
+    assert!(egress.marked > 0, "{egress:?}");
 }

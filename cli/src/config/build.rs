@@ -15,6 +15,7 @@ use super::entity::Support;
 use super::error::ConfigError;
 use super::item::Item;
 use super::number::parse_duration;
+use super::services;
 use super::typed::{Backend, Config, ControlService, Host, Links, Node, TcpListener, TcpPeer, Worker, WorkerKind};
 use crate::logging::Level;
 
@@ -42,6 +43,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         trace: false,
         backends: Vec::new(),
         control_services: Vec::new(),
+        services: Vec::new(),
         workers: Vec::new(),
         warnings: replaced(items),
         config_file: config_file.map(PathBuf::from),
@@ -58,6 +60,11 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
             "control-service" => {
                 let service = control_service(item, &config.control_services)?;
                 config.control_services.push(service);
+            }
+            "tcp-server" | "tcp-client" | "unix-socket-server" | "unix-socket-client" => {
+                let service = services::service(item, &config)?;
+                config.warnings.extend(services::warning(&service, item));
+                config.services.push(service);
             }
             "work-command" | "work-python" | "work-kubernetes" => {
                 let worker = worker(item, &config.workers, verifies)?;
@@ -192,6 +199,8 @@ fn refuse(item: &Item) -> Result<()> {
         "node" => &["firewallrules"],
         "tcp-listener" | "tcp-peer" => &["tls"],
         "control-service" => &["tls", "tcplisten", "tcptls"],
+        "tcp-server" | "tcp-client" => &["tlsserver", "tlsclient"],
+        "unix-socket-server" | "unix-socket-client" => &["tls"],
         _ => &[],
     };
     match params.iter().find(|param| item.has(param)) {
@@ -273,11 +282,7 @@ fn control_service(item: &Item, earlier: &[ControlService]) -> Result<ControlSer
     {
         return Err(socket_error(format!("{path} belongs to another control-service")));
     }
-    let mode = item.int("permissions");
-    let mode = u32::try_from(mode)
-        .ok()
-        .filter(|mode| *mode <= 0o7777)
-        .ok_or_else(|| socket_error(format!("permissions {mode:#o} are not a file mode")))?;
+    let mode = services::file_mode(item).map_err(socket_error)?;
     let socket = (!path.is_empty()).then(|| SocketFile {
         path: path.into(),
         mode,

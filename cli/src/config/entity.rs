@@ -127,7 +127,7 @@ impl Section {
 pub enum Support {
     /// It works.
     Supported,
-    /// Part of running work that does not exist yet: warned about; the node runs without it.
+    /// Does not exist yet: warned about. Without it the mesh is as safe and as connected, and nothing is advertised.
     Unavailable,
     /// Its absence would open or cut the mesh: the program does not start.
     Refused,

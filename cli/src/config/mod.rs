@@ -12,12 +12,16 @@ pub mod item;
 mod nearest;
 pub mod number;
 mod scalar;
+mod services;
 mod table;
 pub mod to_core;
 mod typed;
 pub mod value;
 pub mod yaml;
 
+#[cfg(test)]
+#[path = "production/tests.rs"]
+mod production;
 #[cfg(test)]
 mod tests;
 

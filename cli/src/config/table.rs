@@ -96,7 +96,7 @@ pub static ENTITIES: &[Entity] = &[
         .or("error")
         .bare_value()]),
     entity("trace", General, Supported, "Log packets").singleton(),
-    entity("tls-server", Resources, Refused, "TLS config of a server").with(&[
+    entity("tls-server", Resources, Unavailable, "TLS config of a server").with(&[
         param("name", Text, "Name to refer to").required(),
         param("cert", Text, "Certificate file").required(),
         param("key", Text, "Private key file").required(),
@@ -110,7 +110,7 @@ pub static ENTITIES: &[Entity] = &[
         SKIP_NAMES,
         MIN_TLS_13,
     ]),
-    entity("tls-client", Resources, Refused, "TLS config of a client").with(&[
+    entity("tls-client", Resources, Unavailable, "TLS config of a client").with(&[
         param("name", Text, "Name to refer to").required(),
         param("cert", Text, "Certificate file, or empty").required(),
         param("key", Text, "Private key file, or empty").required(),
@@ -177,7 +177,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "tcp-server",
         Services,
-        Refused,
+        Supported,
         "Listen on TCP, connect to a mesh service",
     )
     .with(&[
@@ -191,28 +191,28 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "tcp-client",
         Services,
-        Refused,
+        Supported,
         "Listen on a mesh service, connect to TCP",
     )
     .with(&[SERVICE, ADDRESS, TLS_SIDE_SERVER, TLS_SIDE_CLIENT]),
     entity(
         "udp-server",
         Services,
-        Refused,
+        Unavailable,
         "Listen on UDP, forward to a mesh service",
     )
     .with(&[PORT, BIND, REMOTE_NODE, REMOTE_SERVICE]),
     entity(
         "udp-client",
         Services,
-        Refused,
+        Unavailable,
         "Listen on a mesh service, forward to UDP",
     )
     .with(&[SERVICE, ADDRESS]),
     entity(
         "unix-socket-server",
         Services,
-        Refused,
+        Supported,
         "Listen on a Unix socket, connect to a mesh service",
     )
     .with(&[
@@ -225,7 +225,7 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "unix-socket-client",
         Services,
-        Refused,
+        Supported,
         "Listen on a mesh service, connect to a Unix socket",
     )
     .with(&[
@@ -236,11 +236,11 @@ pub static ENTITIES: &[Entity] = &[
     entity(
         "command-service",
         Services,
-        Refused,
+        Unavailable,
         "Run a command on a terminal for each mesh connection",
     )
     .with(&[SERVICE, param("command", Text, "Command to run").required(), TLS_SERVER]),
-    entity("ip-router", Services, Refused, "Route IP packets through the mesh").with(&[
+    entity("ip-router", Services, Unavailable, "Route IP packets through the mesh").with(&[
         param("networkname", Text, "Name of the network, a mesh service").required(),
         param("interface", Text, "Name of the network device"),
         param("localnet", Text, "IPv4 /30 network of the device").required(),

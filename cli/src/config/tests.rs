@@ -24,14 +24,14 @@ fn load_text(args: &str, file: &str) -> Result<Action, ConfigError> {
     })
 }
 
-fn config(args: &str, file: &str) -> Config {
+pub(super) fn config(args: &str, file: &str) -> Config {
     match load_text(args, file) {
         Ok(Action::Run(config)) => *config,
         other => panic!("{args} {file}: {other:?}"),
     }
 }
 
-fn error(args: &str, file: &str) -> String {
+pub(super) fn error(args: &str, file: &str) -> String {
     match load_text(args, file) {
         Err(error) => error.to_string(),
         Ok(action) => panic!("{args} {file}: {action:?}"),
@@ -325,8 +325,6 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
     for (args, name) in [
         ("--config-v2", "--config-v2"),
         ("--node a --config-v2 --bogus", "--config-v2"),
-        ("--tls-server name=a cert=b key=c", "tls-server"),
-        ("--tls-client name=a cert= key=", "tls-client"),
         ("--udp-listener 1", "udp-listener"),
         ("--udp-peer a:1", "udp-peer"),
         ("--ws-listener 1", "ws-listener"),
@@ -336,17 +334,24 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
         ("--control-service tls=a", "control-service tls"),
         ("--control-service tcplisten=1", "control-service tcplisten"),
         ("--control-service tcptls=a", "control-service tcptls"),
-        ("--tcp-server port=1 remotenode=a remoteservice=b", "tcp-server"),
-        ("--tcp-client service=a address=b:1", "tcp-client"),
-        ("--udp-server port=1 remotenode=a remoteservice=b", "udp-server"),
-        ("--udp-client service=a address=b:1", "udp-client"),
         (
-            "--unix-socket-server filename=a remotenode=a remoteservice=b",
-            "unix-socket-server",
+            "--tcp-server port=1 remotenode=a remoteservice=b tlsserver=c",
+            "tcp-server tlsserver",
         ),
-        ("--unix-socket-client service=a filename=b", "unix-socket-client"),
-        ("--command-service service=a command=b", "command-service"),
-        ("--ip-router networkname=a localnet=b", "ip-router"),
+        (
+            "--tcp-server port=1 remotenode=a remoteservice=b tlsclient=c",
+            "tcp-server tlsclient",
+        ),
+        ("--tcp-client service=a address=b:1 tlsserver=c", "tcp-client tlsserver"),
+        ("--tcp-client service=a address=b:1 tlsclient=c", "tcp-client tlsclient"),
+        (
+            "--unix-socket-server filename=a remotenode=a remoteservice=b tls=c",
+            "unix-socket-server tls",
+        ),
+        (
+            "--unix-socket-client service=a filename=b tls=c",
+            "unix-socket-client tls",
+        ),
         ("--cert-init commonname=a bits=0 outcert=b outkey=c", "cert-init"),
         ("--cert-makereq commonname=a outreq=b", "cert-makereq"),
         ("--cert-signreq req=a cacert=b cakey=c outcert=d", "cert-signreq"),
@@ -378,6 +383,20 @@ fn every_refused_entity_is_refused() {
             args += &format!(" {}=1", param.name);
         }
         assert_eq!(error(&args, ""), format!("not supported yet: {}", entity.name));
+    }
+}
+
+#[test]
+fn what_does_no_harm_by_its_absence_is_warned_about() {
+    let unavailable = (entity::ENTITIES.iter())
+        .filter(|entity| entity.support == entity::Support::Unavailable && entity.section != entity::Section::Workers);
+    for entity in unavailable {
+        let mut args = format!("--{}", entity.name);
+        for param in entity.params.iter().filter(|param| param.required) {
+            args += &format!(" {}=1", param.name);
+        }
+        let expected = format!("{} is not supported yet and has no effect (command line)", entity.name);
+        assert_eq!(config(&args, "").warnings, [expected]);
     }
 }
 

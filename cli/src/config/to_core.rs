@@ -45,6 +45,7 @@ impl Config {
                 socket: service.socket.clone(),
             })
             .collect();
+        core.services = self.services.clone();
         core.work_types = self
             .workers
             .iter()

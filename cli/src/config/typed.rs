@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::SocketFile;
+use receptor_core::config::{Service, SocketFile};
 use receptor_core::id::{NodeId, ServiceName};
 
 use crate::logging::Level;
@@ -22,6 +22,8 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Control services, in order.
     pub control_services: Vec<ControlService>,
+    /// Proxies between local sockets and the mesh, in order.
+    pub services: Vec<Service>,
     /// Work types, in order.
     pub workers: Vec<Worker>,
     /// What the user should know; to be logged once the node starts.

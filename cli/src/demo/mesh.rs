@@ -1,7 +1,6 @@
 //! The demo's daemons: this very program, started once per node.
 
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -116,7 +115,7 @@ impl Mesh {
         Ok(())
     }
 
-    /// Waits until every node has a route to every other; an error after ten seconds.
+    /// Waits until every node has a route to every other; an error after a minute.
     pub(super) fn wait_for_routes(&self) -> Result<Duration> {
         let start = Instant::now();
         let whole = |daemon: &Daemon| {
@@ -129,8 +128,8 @@ impl Mesh {
                 == Some(self.daemons.len() - 1)
         };
         while !self.daemons.iter().all(whole) {
-            if start.elapsed() > Duration::from_secs(10) {
-                bail!("no routes after ten seconds; logs are in {}", self.dir.path().display());
+            if start.elapsed() > Duration::from_secs(60) {
+                bail!("no routes after a minute; logs are in {}", self.dir.path().display());
             }
             sleep(Duration::from_millis(10));
         }
@@ -172,12 +171,4 @@ impl Drop for Mesh {
             let _ = child.wait();
         }
     }
-}
-
-/// A port that was free a moment ago.
-pub(super) fn free_port() -> Result<u16> {
-    Ok(TcpListener::bind("127.0.0.1:0")
-        .context("find a free port")?
-        .local_addr()?
-        .port())
 }

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
+use receptor_host::tcp::free_loopback_port;
 use serde_json::Value;
 
 use client::Client;
@@ -54,7 +55,8 @@ pub fn run() -> ExitCode {
 }
 
 fn story(mesh: &mut Mesh) -> Result<()> {
-    let (hub, hop) = (mesh::free_port()?, mesh::free_port()?);
+    let port = || free_loopback_port().context("find a free port");
+    let (hub, hop) = (port()?, port()?);
     mesh.start("controller", Some(hub), &[], &[])?;
     mesh.start("hop", Some(hop), &[hub], &[])?;
     mesh.start("worker-1", None, &[hop], &[("echo", "exec cat")])?;

@@ -15,6 +15,7 @@ mod atomic;
 pub mod epoch;
 pub mod error_text;
 pub mod identity;
+pub mod local_socket;
 pub mod machine;
 pub mod process_table;
 pub mod reap;

@@ -95,7 +95,7 @@ fn reap_ended() {
 mod tests {
     use super::*;
     use std::process::Stdio;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     /// In a process of its own: the tests beside it start children that are not noted.
     #[test]
@@ -121,10 +121,8 @@ mod tests {
         assert!(parent.wait().unwrap().success());
         drop(parent);
         let children = || process_table::children(std::process::id()).unwrap();
-        for _ in 0..500 {
-            if children().iter().all(|child| child.pid == own.id()) {
-                break;
-            }
+        let end = Instant::now() + Duration::from_secs(120);
+        while Instant::now() < end && children().iter().any(|child| child.pid != own.id()) {
             thread::sleep(Duration::from_millis(10));
         }
         let left: Vec<_> = children().iter().map(|child| child.pid).collect();

@@ -36,14 +36,12 @@ pub struct SocketLock {
 /// Takes the lock, removes what is left at `path`, and listens there with the given permission bits. Nobody can connect
 /// before the bits are set. A directory at `path` is removed only if it is empty.
 pub fn listen(path: &Path, mode: u32) -> Result<SocketFile, String> {
-    let opened = lock(path).and_then(|lock| {
-        remove_stale(path)?;
-        Ok(SocketFile {
-            listener: bind(path, mode)?,
-            lock,
-        })
-    });
-    opened.map_err(|text| format!("error opening Unix socket: {text}"))
+    let lock = lock(path)?;
+    remove_stale(path)?;
+    Ok(SocketFile {
+        listener: bind(path, mode)?,
+        lock,
+    })
 }
 
 /// Connects to the Unix socket at `path`, which may be longer than a socket address.
@@ -133,8 +131,7 @@ mod tests {
                 & 0o777,
             0o600
         );
-        let expected =
-            "error opening Unix socket: could not acquire lock on socket file: fslock is already locked".to_owned();
+        let expected = "could not acquire lock on socket file: fslock is already locked".to_owned();
         assert_eq!(listen(&path, 0o600).unwrap_err(), expected);
         connect(&path).unwrap();
         drop(first);
@@ -178,10 +175,7 @@ mod tests {
         fs::remove_file(&path).unwrap();
         fs::create_dir_all(path.join("precious")).unwrap();
         let text = listen(&path, 0o600).unwrap_err();
-        assert!(
-            text.starts_with("error opening Unix socket: could not overwrite socket file: remove "),
-            "{text}"
-        );
+        assert!(text.starts_with("could not overwrite socket file: remove "), "{text}");
         assert!(text.ends_with("directory not empty"), "{text}");
         assert!(path.join("precious").exists());
         let text = listen(&dir.path().join("no/such"), 0o600).unwrap_err();

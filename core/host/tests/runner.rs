@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::thread;
@@ -18,10 +18,10 @@ use receptor_host::{UnitDir, UnitStore, identity};
 use tempfile::TempDir;
 
 /// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 struct Bench {
-    _dir: TempDir,
+    dir: TempDir,
     store: UnitStore,
     unit: UnitId,
 }
@@ -35,7 +35,7 @@ impl Bench {
     fn in_dir(dir: TempDir, stdin: &[u8]) -> Self {
         let store = UnitStore::open(dir.path(), "node").unwrap();
         let bench = Self {
-            _dir: dir,
+            dir,
             store,
             unit: UnitId::parse("unit1234").unwrap(),
         };
@@ -69,6 +69,19 @@ impl Bench {
 
     fn output(&self) -> Vec<u8> {
         fs::read(self.dir().stdout()).unwrap()
+    }
+
+    /// Shell words that wait until [`Bench::open_gate`].
+    fn gate(&self) -> String {
+        format!("until test -e '{}'; do sleep 0.02; done", self.gate_path().display())
+    }
+
+    fn open_gate(&self) {
+        fs::write(self.gate_path(), "").unwrap();
+    }
+
+    fn gate_path(&self) -> PathBuf {
+        self.dir.path().join("gate")
     }
 
     /// Waits until the unit's output has this text.
@@ -180,25 +193,22 @@ fn binary_input_comes_back_and_the_directory_is_classic_again() {
 #[test]
 fn output_and_errors_are_told_as_they_come() {
     let bench = Bench::new(b"");
-    let connection = bench.shell("echo one; echo two >&2; sleep 0.2; echo three; exit 3");
-    let (seen, record) = finish(connection);
+    let receiver = events(bench.shell(&format!("echo one; echo two >&2; {}; echo three; exit 3", bench.gate())));
+    let (mut running, mut sizes) = (false, Vec::new());
+    let record = loop {
+        match receiver.recv_timeout(PATIENCE).unwrap() {
+            RunnerEvent::Running(_) => running = true,
+            RunnerEvent::Output(size) => sizes.push(size),
+            RunnerEvent::Finished(record) => break record,
+            event => panic!("{event:?}"),
+        }
+        if running && sizes.last() == Some(&8) {
+            bench.open_gate();
+        }
+    };
     assert_eq!(bench.output(), b"one\ntwo\nthree\n");
     assert_eq!((record.state, record.detail.as_str()), (State::Failed, "exit status 3"));
-    assert!(seen.iter().any(is_running), "{seen:?}");
-    let sizes: Vec<_> = seen
-        .iter()
-        .filter_map(|event| {
-            if let RunnerEvent::Output(size) = event {
-                Some(*size)
-            } else {
-                None
-            }
-        })
-        .collect();
-    assert!(
-        sizes.is_sorted() && sizes.len() > 1 && sizes.last() == Some(&14),
-        "{sizes:?}"
-    );
+    assert!(sizes.is_sorted() && sizes.last() == Some(&14), "{sizes:?}");
 }
 
 #[test]
@@ -259,6 +269,21 @@ fn a_unit_that_was_given_up_is_not_started() {
 }
 
 #[test]
+fn a_runner_that_ends_at_once_has_been_connected_to() {
+    let bench = Bench::new(b"");
+    bench.run(UnitTask::Update {
+        change: Change::CancelRequested,
+        sync: true,
+    });
+    // It removes its socket as soon as it sees that the unit was given up.
+    for _ in 0..100 {
+        let receiver = events(bench.shell("echo ran"));
+        let event = receiver.recv_timeout(PATIENCE).unwrap();
+        assert!(matches!(event, RunnerEvent::Lost { .. }), "{event:?}");
+    }
+}
+
+#[test]
 fn a_large_output_is_complete_and_has_its_checksum() {
     const SIZE: u64 = 64 << 20;
     let bench = Bench::new(b"");
@@ -298,7 +323,7 @@ fn unit_directories_may_have_long_paths() {
 #[test]
 fn the_runner_has_a_session_and_the_command_a_group() {
     let bench = Bench::new(b"");
-    let connection = bench.shell("echo pid=$$; read x < /dev/zero || sleep 1000");
+    let connection = bench.shell("echo pid=$$; exec sleep 1000");
     bench.wait_for_output("pid=");
     let runner = bench.runner();
     let process = Process::read(pid_in(&bench.output(), "pid")).unwrap();
@@ -312,15 +337,20 @@ fn the_runner_has_a_session_and_the_command_a_group() {
 
 #[test]
 fn cancelling_a_shell_ends_what_it_started_at_once() {
-    let bench = Bench::new(b"");
-    let connection = bench.shell("trap 'exit 0' INT; sleep 1000 & echo child=$!; wait");
-    bench.wait_for_output("child=");
-    let began = Instant::now();
-    cancel(&connection);
-    let (_, record) = finish(connection);
-    assert_eq!((record.state, record.detail.as_str()), (State::Canceled, "Canceled"));
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    assert!(is_gone(pid_in(&bench.output(), "child")));
+    // Not at once is after five seconds: a busy machine may lose them, but hardly five times.
+    let at_once = |_| {
+        let bench = Bench::new(b"");
+        let connection = bench.shell("trap 'exit 0' INT; sleep 1000 & echo child=$!; wait");
+        bench.wait_for_output("child=");
+        let began = Instant::now();
+        cancel(&connection);
+        let (_, record) = finish(connection);
+        let took = began.elapsed();
+        assert_eq!((record.state, record.detail.as_str()), (State::Canceled, "Canceled"));
+        assert!(is_gone(pid_in(&bench.output(), "child")));
+        took < Duration::from_secs(5)
+    };
+    assert!((0..5).any(at_once));
 }
 
 #[test]
@@ -339,11 +369,7 @@ fn whoever_ignores_signals_and_detaches_itself_is_killed_after_ten_seconds() {
     cancel(&connection);
     let (_, record) = finish(connection);
     assert_eq!(record.state, State::Canceled);
-    let took = began.elapsed();
-    assert!(
-        took > Duration::from_secs(9) && took < Duration::from_secs(20),
-        "{took:?}"
-    );
+    assert!(began.elapsed() > Duration::from_secs(9), "{:?}", began.elapsed());
     assert!(is_gone(near) && is_gone(far));
 }
 
@@ -358,19 +384,21 @@ fn a_signal_to_the_runner_is_a_cancel_as_classic_daemons_do_it() {
 
 #[test]
 fn output_of_what_is_left_behind_is_waited_for_a_little() {
+    // A little is two seconds: a busy machine may lose them, but hardly five times.
+    let waited_for = |_| {
+        let bench = Bench::new(b"");
+        let (_, record) = finish(bench.shell("(sleep 0.5; echo late) & echo early"));
+        assert_eq!(record.state, State::Succeeded);
+        assert!(bench.output().starts_with(b"early\n"));
+        bench.output() == b"early\nlate\n"
+    };
+    assert!((0..5).any(waited_for));
     let bench = Bench::new(b"");
-    let began = Instant::now();
-    let (_, record) = finish(bench.shell("(sleep 0.5; echo late) & echo early"));
-    assert_eq!(bench.output(), b"early\nlate\n");
+    let (_, record) = finish(bench.shell("sleep 1000 & echo left=$!"));
     assert_eq!(record.state, State::Succeeded);
-    assert!(began.elapsed() < Duration::from_secs(2));
-    let bench = Bench::new(b"");
-    let (_, record) = finish(bench.shell("sleep 20 & echo early"));
-    assert_eq!(
-        (record.state, bench.output().as_slice()),
-        (State::Succeeded, &b"early\n"[..])
-    );
-    assert!(began.elapsed() < Duration::from_secs(15), "{:?}", began.elapsed());
+    let left = pid_in(&bench.output(), "left");
+    assert!(!is_gone(left));
+    signal("-KILL", left);
 }
 
 #[test]
@@ -512,10 +540,12 @@ fn a_full_disk_holds_the_command_up_and_nothing_is_lost() {
 #[test]
 fn a_unit_outlives_its_daemon() {
     const DAEMON: &str = "RECEPTOR_TEST_DAEMON_OF";
+    const SCRIPT: &str = "RECEPTOR_TEST_SCRIPT";
     // The daemon: this very test in another process, which starts the unit and is then killed.
     if let Some(path) = std::env::var_os(DAEMON) {
         let dir = UnitDir::new(Path::new(&path).to_owned());
-        let args = ["-c".to_owned(), "echo one; read x; sleep 1; echo two; cat".to_owned()];
+        let script = std::env::var(SCRIPT).unwrap();
+        let args = ["-c".to_owned(), script];
         let connection = runner::spawn(&runner_program(), &dir, "sh", &args).unwrap();
         connection.follow(|event| println!("{event:?}"));
         return;
@@ -524,17 +554,28 @@ fn a_unit_outlives_its_daemon() {
     let mut daemon = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", "a_unit_outlives_its_daemon", "--nocapture"])
         .env(DAEMON, bench.dir().path())
+        .env(SCRIPT, format!("echo one; read x; {}; echo two; cat", bench.gate()))
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
     let mut lines = BufReader::new(daemon.stdout.take().unwrap()).lines();
     assert!(lines.any(|line| line.unwrap().contains("Output(4)")));
+    wait_until(|| bench.dir().read().unwrap().state == State::Running);
     daemon.kill().unwrap();
     daemon.wait().unwrap();
     let attached = runner::attach(&bench.dir(), &bench.runner()).unwrap();
     assert_eq!(attached.record.state, State::Running);
-    let (seen, record) = finish(attached.connection.unwrap());
-    assert!(is_running(&seen[0]), "{seen:?}");
+    let receiver = events(attached.connection.unwrap());
+    let first = receiver.recv_timeout(PATIENCE).unwrap();
+    assert!(is_running(&first), "{first:?}");
+    bench.open_gate();
+    let record = loop {
+        match receiver.recv_timeout(PATIENCE).unwrap() {
+            RunnerEvent::Output(_) => {}
+            RunnerEvent::Finished(record) => break record,
+            event => panic!("{event:?}"),
+        }
+    };
     assert_eq!(record.state, State::Succeeded);
     assert_eq!(bench.output(), b"one\ntwo\nrest\n");
     assert_eq!(record.stdout_size, 13);

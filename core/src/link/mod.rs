@@ -10,6 +10,6 @@ mod redial;
 mod session;
 pub mod state;
 
-pub use egress::{Egress, Priority};
+pub use egress::{Budget, Egress, EgressStats, MARK_AFTER, Priority};
 pub use redial::Redial;
 pub use session::{Refusal, RouteVerdict, Session, SessionConfig, TimeoutVerdict};

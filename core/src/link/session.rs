@@ -59,6 +59,8 @@ pub enum Refusal {
     Idle(Duration),
     /// The peer sent a reject.
     RejectedByPeer,
+    /// There is no room for another node, or its name is too long.
+    NoRoom,
 }
 
 impl fmt::Display for Refusal {
@@ -80,6 +82,7 @@ impl fmt::Display for Refusal {
             Self::NoAnswer => write!(f, "no answer to {} hellos", Session::HELLOS),
             Self::Idle(limit) => write!(f, "nothing received for {} s", limit.as_secs_f64()),
             Self::RejectedByPeer => f.write_str("rejected by the other side"),
+            Self::NoRoom => f.write_str("the table of nodes has no room for it"),
         }
     }
 }

@@ -4,12 +4,12 @@
 //! Its *classic time* is the newest `Time` that classic nodes have been told: it runs ahead of the version when a border
 //! refreshes an advertisement for them every minute, and whatever is said to them next must be later still.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::sync::Arc;
 use core::time::Duration;
 
-use super::names::{Index, Names};
+use super::names::{Index, Names, OWN};
 use crate::time::{Instant, Wall};
 use crate::wire::classic::{AdvertTime, Advertisement};
 use crate::wire::extended::Digest;
@@ -107,7 +107,11 @@ pub(super) struct Adverts {
     digest: Digest,
     limit: usize,
     bytes: usize,
-    tombstones: usize,
+    /// Tombstones, the oldest first.
+    tombs: BTreeSet<(i128, Key)>,
+    /// The latest time of a tombstone that had to be forgotten. What is older and not known may have been withdrawn, and it
+    /// may be coming around once more.
+    horizon: i128,
 }
 
 impl Adverts {
@@ -117,7 +121,8 @@ impl Adverts {
             digest: Digest::default(),
             limit,
             bytes: 0,
-            tombstones: 0,
+            tombs: BTreeSet::new(),
+            horizon: i128::MIN,
         }
     }
 
@@ -187,16 +192,29 @@ impl Adverts {
         let key: Key = (node, Arc::from(advert.service.as_str()));
         let old = self.entries.get(&key);
         let freed = old.map_or(0, |old| weight(&old.advert));
-        let count = self.entries.len() + usize::from(old.is_none());
+        let old_is_known = old.is_some();
         let time = advert.time.nanos();
         let classic_time = old.map_or(time, |old| time.max(old.classic_time + 1));
-        if (count > self.limit || self.bytes - freed + weight(&advert) > MAX_TEXT) && !self.bury_oldest(&key) {
-            return AdvertOffer::Full;
+        if !old_is_known && advert.cancel && time <= self.horizon {
+            return AdvertOffer::Stale;
+        }
+        let full = |adverts: &Self| {
+            let count = adverts.entries.len() + usize::from(!adverts.entries.contains_key(&key));
+            count > adverts.limit || adverts.bytes - freed + weight(&advert) > MAX_TEXT
+        };
+        // What this node itself offers always has room: the embedding program limits it.
+        while full(self) && (node != OWN || advert.cancel) {
+            // Nothing is forgotten for the sake of a withdrawal of what was not known, nor of what may be withdrawn itself:
+            // each would make the other pass for news again, and neither would die out.
+            let worth_it = old_is_known || (!advert.cancel && time > self.horizon);
+            if !worth_it || !self.bury_oldest(&key) {
+                return AdvertOffer::Full;
+            }
         }
         self.remove(names, &key);
         self.bytes += weight(&advert);
         if advert.cancel {
-            self.tombstones += 1;
+            self.tombs.insert((time, key.clone()));
         } else {
             self.toggle(names, &key, &advert);
         }
@@ -223,7 +241,7 @@ impl Adverts {
         if let Some(old) = self.entries.remove(key) {
             self.bytes -= weight(&old.advert);
             if old.advert.cancel {
-                self.tombstones -= 1;
+                self.tombs.remove(&(old.advert.time.nanos(), key.clone()));
             } else {
                 self.toggle(names, key, &old.advert);
             }
@@ -232,21 +250,14 @@ impl Adverts {
 
     /// Makes room by forgetting the oldest tombstone other than `keep`. `false` if there is none.
     fn bury_oldest(&mut self, keep: &Key) -> bool {
-        if self.tombstones == 0 {
-            return false;
-        }
-        let tombs = self.entries.iter().filter(|(key, e)| e.advert.cancel && *key != keep);
-        let Some(key) = tombs
-            .min_by_key(|(_, e)| e.advert.time.nanos())
-            .map(|(key, _)| key.clone())
-        else {
+        let Some((time, key)) = self.tombs.iter().find(|(_, key)| key != keep).cloned() else {
             return false;
         };
         if let Some(old) = self.entries.remove(&key) {
             self.bytes -= weight(&old.advert);
-            self.tombstones -= 1;
         }
-        true
+        self.horizon = self.horizon.max(time);
+        self.tombs.remove(&(time, key))
     }
 
     /// Notes that the classic side has heard a later time for an entry, without any news.
@@ -382,7 +393,34 @@ mod tests {
         assert_eq!(adverts.offer(&names, 1, named(4, false)), AdvertOffer::News);
         assert!(adverts.get(1, "s2").is_none());
         assert_eq!(adverts.offer(&names, 1, named(5, false)), AdvertOffer::Full);
+        assert_eq!(
+            adverts.offer(&names, 1, named(6, true)),
+            AdvertOffer::Full,
+            "nothing to withdraw"
+        );
         let left: alloc::vec::Vec<_> = adverts.iter().map(|(k, _)| k.1.to_string()).collect();
         assert_eq!(left, ["s1", "s3", "s4"]);
+    }
+
+    #[test]
+    fn what_was_forgotten_for_want_of_room_is_no_news_when_it_comes_around_again() {
+        let (names, mut adverts) = with_node();
+        let named = |service: u64, secs: u64, cancel| Advertisement {
+            service: format!("s{service}"),
+            ..advert(secs, cancel, false)
+        };
+        let mut round = |turn: u64| {
+            let mut news = 0;
+            for service in 0..20 {
+                for cancel in [false, true] {
+                    let said = named(service, 10 + 2 * service + u64::from(cancel), cancel);
+                    let offer = adverts.offer_classic(&names, Instant::from_millis(turn), 1, said);
+                    news += usize::from(offer == AdvertOffer::News);
+                }
+            }
+            news
+        };
+        assert_eq!(round(1), 40, "each is news once");
+        assert_eq!((round(2), round(3)), (0, 0));
     }
 }

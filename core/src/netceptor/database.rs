@@ -37,6 +37,9 @@ pub(super) const fn change_of(sequence: u64) -> u64 {
     }
 }
 
+/// Edges that all records together may have; 16 MiB. A mesh of 20,000 nodes has fifty per node.
+const MAX_EDGES: usize = 1_000_000;
+
 /// Whether a sequence number was made by one of our nodes.
 pub(super) const fn is_ours(sequence: u64) -> bool {
     sequence >> 32 != 0
@@ -47,6 +50,8 @@ pub(super) const fn is_ours(sequence: u64) -> bool {
 pub(super) enum Offer {
     /// Not newer than what is known.
     Stale,
+    /// Newer, but there is no room for its connections.
+    Full,
     /// Newer by its refresh counter only: of interest to classic nodes.
     Refresh,
     /// Newer, and now in the database.
@@ -61,17 +66,30 @@ pub(super) enum Offer {
 #[derive(Debug, Default)]
 struct Entry {
     record: Option<Record>,
-    /// (epoch, bits).
-    capabilities: Option<(u64, u64)>,
+    /// (epoch, bits); no bits if the run said hello as a classic node.
+    capabilities: Option<(u64, Option<u64>)>,
     /// When a newer update of this node last came from a classic link.
     heard_classic: Option<Instant>,
 }
 
 /// Records and capabilities by node. As large as the table of names, which is bounded.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Database {
     entries: Vec<Entry>,
     digest: Digest,
+    edges: usize,
+    max_edges: usize,
+}
+
+impl Default for Database {
+    fn default() -> Self {
+        Self {
+            entries: Vec::new(),
+            digest: Digest::default(),
+            edges: 0,
+            max_edges: MAX_EDGES,
+        }
+    }
 }
 
 impl Database {
@@ -121,7 +139,7 @@ impl Database {
         connections: Vec<(Index, f64)>,
     ) -> Offer {
         match self.compare(node, epoch, sequence) {
-            Offer::Stale => Offer::Stale,
+            known @ (Offer::Stale | Offer::Full) => known,
             Offer::Refresh => {
                 if let Some(record) = &mut self.entry(node).record {
                     record.sequence = sequence;
@@ -129,7 +147,12 @@ impl Database {
                 Offer::Refresh
             }
             Offer::Newer { first, .. } => {
-                let changed = self.record(node).is_none_or(|known| known.connections != connections);
+                let (changed, freed) = (self.record(node)).map_or((true, 0), |known| {
+                    (known.connections != connections, known.connections.len())
+                });
+                if connections.len() > freed && self.edges - freed + connections.len() > self.max_edges {
+                    return Offer::Full;
+                }
                 self.put(names, node, epoch, sequence, connections);
                 Offer::Newer { first, changed }
             }
@@ -148,8 +171,10 @@ impl Database {
         let name = names.id(node).as_str();
         if let Some(before) = self.record(node) {
             let (epoch, sequence) = (before.epoch, before.sequence);
+            self.edges -= before.connections.len();
             self.digest.toggle_record(name, epoch, sequence);
         }
+        self.edges += connections.len();
         self.digest.toggle_record(name, epoch, sequence);
         self.entry(node).record = Some(Record {
             epoch,
@@ -171,9 +196,16 @@ impl Database {
         let known = &mut self.entry(node).capabilities;
         match known {
             Some((run, _)) if *run > epoch => {}
-            Some((run, all)) if *run == epoch => *all |= bits,
-            _ => *known = Some((epoch, bits)),
+            Some((run, all)) if *run == epoch => *all = all.map(|all| all | bits),
+            _ => *known = Some((epoch, Some(bits))),
         }
+    }
+
+    /// The node itself says that it is a classic one, whatever is said of this run and of earlier ones.
+    pub(super) fn note_classic_run(&mut self, node: Index, epoch: u64) {
+        let known = &mut self.entry(node).capabilities;
+        let latest = known.map_or(epoch, |(run, _)| run.max(epoch));
+        *known = Some((latest, None));
     }
 
     /// Capabilities of the present run; `None` if it is not known to be one of our nodes.
@@ -181,7 +213,7 @@ impl Database {
         let entry = self.entries.get(node as usize)?;
         let (epoch, bits) = entry.capabilities?;
         let current = entry.record.as_ref().is_none_or(|r| r.epoch <= epoch);
-        current.then_some(bits)
+        bits.filter(|_| current)
     }
 
     pub(super) fn note_classic(&mut self, node: Index, now: Instant) {
@@ -345,6 +377,25 @@ mod tests {
     }
 
     #[test]
+    fn edges_have_a_limit_and_give_room_back() {
+        let (names, mut db) = with(&["a", "b", "c"]);
+        db.max_edges = 3;
+        let newer = |db: &mut Database, node, sequence, list: &[Index]| {
+            let list = list.iter().map(|&n| (n, 1.0)).collect();
+            db.offer(&names, node, 1, sequence, list)
+        };
+        assert!(matches!(newer(&mut db, 1, 1, &[2, 3]), Offer::Newer { .. }));
+        assert_eq!(newer(&mut db, 2, 1, &[1, 3]), Offer::Full);
+        assert_eq!(db.record(2), None);
+        assert!(matches!(newer(&mut db, 2, 2, &[1]), Offer::Newer { .. }));
+        assert_eq!(newer(&mut db, 1, 2, &[2, 3, 1]), Offer::Full, "the older record stays");
+        assert_eq!(db.record(1).unwrap().sequence, 1);
+        assert!(matches!(newer(&mut db, 1, 3, &[]), Offer::Newer { .. }));
+        assert!(matches!(newer(&mut db, 2, 3, &[1, 3, 2]), Offer::Newer { .. }));
+        assert_eq!(db.edges, 3);
+    }
+
+    #[test]
     fn capabilities_belong_to_a_run() {
         let (names, mut db) = with(&["a"]);
         db.merge_capabilities(1, 5, 1);
@@ -353,5 +404,10 @@ mod tests {
         assert_eq!(db.capabilities(1), Some(3));
         db.offer(&names, 1, 6, 1, vec![]);
         assert_eq!(db.capabilities(1), None, "the new run has not said so");
+        db.merge_capabilities(1, 6, 1);
+        assert_eq!(db.capabilities(1), Some(1));
+        db.note_classic_run(1, 7);
+        db.merge_capabilities(1, 6, 1);
+        assert_eq!(db.capabilities(1), None, "an advertisement of the earlier run");
     }
 }

@@ -158,7 +158,7 @@ impl Router {
                 .merge_capabilities(node, record.epoch, record.capabilities);
         }
         if node == OWN {
-            self.on_own_record(now, from, record.epoch, record.sequence);
+            self.on_own_record(now, from, &record);
             return;
         }
         let theirs = (record.epoch, change_of(record.sequence));
@@ -186,6 +186,8 @@ impl Router {
                 neighbour.dirty_records.remove(&node);
             }
             self.mark_record(now, node, Some(from));
+        } else if offer == Offer::Full {
+            self.log_edges_full(now);
         }
     }
 
@@ -195,7 +197,7 @@ impl Router {
             update_id: self.update_id(),
             epoch: record.epoch,
             sequence: record.sequence,
-            connections: None,
+            connections: Some(record.connections),
             forwarding_node: String::new(),
             suspected_duplicate: record.suspected_duplicate,
             ext: None,

@@ -59,8 +59,10 @@ impl Router {
         let offer = self
             .database
             .offer(&self.names, node, update.epoch, update.sequence, connections);
-        if offer == Offer::Stale {
-            return;
+        match offer {
+            Offer::Stale => return,
+            Offer::Full => return self.log_edges_full(now),
+            Offer::Refresh | Offer::Newer { .. } => {}
         }
         if classic {
             self.database.note_classic(node, now.mono);
@@ -78,9 +80,10 @@ impl Router {
         }
     }
 
-    /// Interns the origin of an update, unless its epoch is beyond belief.
+    /// Interns the origin of an update, unless its epoch is beyond belief. That of an update in our own name is for others
+    /// to be told about: they may believe it.
     pub(super) fn known_node(&mut self, now: Now, name: &str, epoch: u64) -> Option<Index> {
-        if self.is_ahead(now, epoch) {
+        if self.is_ahead(now, epoch) && name != self.node_id().as_str() {
             self.log_limited(now.mono, || {
                 alloc::format!("routing record of node {name:?} ignored: its epoch {epoch} is more than 24 h ahead")
             });
@@ -91,6 +94,12 @@ impl Router {
             self.log_full(now.mono);
         }
         node
+    }
+
+    pub(super) fn log_edges_full(&mut self, now: Now) {
+        self.log_limited(now.mono, || {
+            "a routing record is ignored: its connections are too many".into()
+        });
     }
 
     /// Interns neighbours; costs that are not positive and finite are left out (`wire.md` §13).
@@ -126,6 +135,10 @@ impl Router {
 
     /// `node` warns that another process uses its ID (rule 4).
     pub(super) fn on_notice(&mut self, now: Now, from: LinkId, node: Index, update: &RoutingUpdate) {
+        if update.epoch >= update.suspected_duplicate {
+            // Only an older process warns of a newer one. Believed, it would make the mesh deaf for the node it names.
+            return;
+        }
         // The same notice may come by classic and by extended links.
         let key = alloc::format!(
             "\0{}\0{}\0{}\0{}",
@@ -148,7 +161,8 @@ impl Router {
             node: update.node_id.clone(),
             epoch: update.epoch,
             sequence: update.sequence,
-            connections: BTreeMap::new(),
+            // The accused looks for witnesses among them.
+            connections: positive(update),
             capabilities: 0,
             suspected_duplicate: update.suspected_duplicate,
         };
@@ -160,7 +174,7 @@ impl Router {
         }
     }
 
-    /// Passes an update on to classic neighbours, other than the one it came from and the one it is about (rule 8).
+    /// Passes an update on to classic neighbours other than the one it came from (rule 8).
     fn forward_update(&mut self, from: LinkId, node: Index, update: &RoutingUpdate) {
         let links = self.links(false);
         if links.iter().all(|&link| link == from) {
@@ -176,8 +190,8 @@ impl Router {
         let frame = update.emit();
         for link in links {
             // A notice has to reach the very node that it is about.
-            let about_peer = self.neighbours[&link].peer == node && update.suspected_duplicate == 0;
-            if link != from && !about_peer {
+            let wanted = update.suspected_duplicate != 0 || self.neighbours[&link].may_hear_of(node, update.epoch);
+            if link != from && wanted {
                 self.send(link, &frame);
             }
         }
@@ -187,6 +201,11 @@ impl Router {
     pub(super) fn links(&self, extended: bool) -> Vec<LinkId> {
         let wanted = self.neighbours.iter().filter(|(_, n)| n.extended == extended);
         wanted.map(|(&link, _)| link).collect()
+    }
+
+    /// Every accepted link.
+    pub(super) fn all_links(&self) -> Vec<LinkId> {
+        self.neighbours.keys().copied().collect()
     }
 
     /// Marks a record for extended links but one.
@@ -263,10 +282,12 @@ impl Router {
     fn write_classic(&mut self, now: Now, link: LinkId, records: &BTreeSet<Index>, adverts: &BTreeSet<Key>) {
         let peer = self.neighbours.get(&link).map_or(OWN, |n| n.peer);
         for &node in records {
-            // A classic node never needs to hear of itself (`wire.md` §23).
-            if node != peer
-                && let Some(update) = self.classic_record(now, node)
-            {
+            let wanted = (self.database.record(node)).is_some_and(|record| {
+                self.neighbours
+                    .get(&link)
+                    .is_some_and(|n| n.may_hear_of(node, record.epoch))
+            });
+            if wanted && let Some(update) = self.classic_record(now, node) {
                 self.send(link, update.emit());
             }
         }
@@ -342,6 +363,14 @@ impl Router {
             }
         }
     }
+}
+
+/// The connections of an update, without costs that nobody may use (`wire.md` §13).
+fn positive(update: &RoutingUpdate) -> BTreeMap<String, f64> {
+    let all = update.connections.iter().flatten();
+    all.filter(|(_, cost)| **cost > 0.0 && cost.is_finite())
+        .map(|(name, &cost)| (name.clone(), cost))
+        .collect()
 }
 
 /// Takes up to `limit` items out.

@@ -14,6 +14,7 @@
 mod adverts;
 mod database;
 mod dispatch;
+mod duplicate;
 mod exchange;
 mod flood;
 mod forward;
@@ -173,6 +174,11 @@ pub enum RouterOutput {
 struct Gate(Option<Instant>);
 
 impl Gate {
+    /// When it lets something happen again; `None` if it never did.
+    fn opens(&self, every: Duration) -> Option<Instant> {
+        Some(self.0? + every)
+    }
+
     fn pass(&mut self, now: Instant, every: Duration) -> bool {
         let open = self.0.is_none_or(|last| now.since(last) >= every);
         if open {
@@ -230,7 +236,14 @@ pub struct Router {
     database_changed: Instant,
     log_gate: Gate,
     notice_gate: Gate,
+    notice_due: Due,
+    impostors: BTreeSet<u64>,
     raise_gate: Gate,
+    raise_due: Due,
+    accusation: Option<duplicate::Accusation>,
+    later_run: Option<duplicate::LaterRun>,
+    later_run_due: Due,
+    doubt_gate: Gate,
     duplicate_said: bool,
     had_link: bool,
 }
@@ -274,7 +287,14 @@ impl Router {
             database_changed: now.mono,
             log_gate: Gate::default(),
             notice_gate: Gate::default(),
+            notice_due: Due::default(),
+            impostors: BTreeSet::new(),
             raise_gate: Gate::default(),
+            raise_due: Due::default(),
+            accusation: None,
+            later_run: None,
+            later_run_due: Due::default(),
+            doubt_gate: Gate::default(),
             duplicate_said: false,
             had_link: false,
             limits,
@@ -288,21 +308,23 @@ impl Router {
     }
 
     /// The link to `peer` is up at both ends' consent, at `cost` (`wire.md` §12.4). `hello` is the update that introduced
-    /// the peer; it is not otherwise processed. The link is extended if the hello has `Ext`.
-    pub fn link_accepted(&mut self, now: Now, link: LinkId, cost: f64, hello: &RoutingUpdate) {
+    /// the peer; it is not otherwise processed. The link is extended if the hello has `Ext`. `false` if there is no room for
+    /// the name of the peer: the link is of no use then.
+    pub fn link_accepted(&mut self, now: Now, link: LinkId, cost: f64, hello: &RoutingUpdate) -> bool {
         let Some(peer) = self.names.intern(&hello.forwarding_node) else {
             self.log_full(now.mono);
-            return;
+            return false;
         };
         self.names.learn(peer);
         let extended = hello.ext.is_some();
-        if let Some(ext) = hello.ext
-            && hello.node_id == hello.forwarding_node
-            && !self.is_ahead(now, hello.epoch)
-        {
-            self.database.merge_capabilities(peer, hello.epoch, ext.capabilities);
+        if hello.node_id == hello.forwarding_node && !self.is_ahead(now, hello.epoch) {
+            match hello.ext {
+                Some(ext) => (self.database).merge_capabilities(peer, hello.epoch, ext.capabilities),
+                None => self.database.note_classic_run(peer, hello.epoch),
+            }
         }
-        self.neighbours.insert(link, Neighbour::new(peer, cost, extended));
+        self.neighbours
+            .insert(link, Neighbour::new(peer, cost, hello.epoch, extended));
         self.had_link = true;
         self.connections_changed(now);
         // The peer counts itself as accepted once it sees itself listed (`wire.md` §11).
@@ -315,6 +337,7 @@ impl Router {
         } else {
             self.mark_all(now, link);
         }
+        true
     }
 
     /// A link is gone. Harmless if it was never accepted.
@@ -345,6 +368,9 @@ impl Router {
             (self.refresh_due.0, "keepalives and repeated updates"),
             (self.adverts_due.0, "repeated advertisements"),
             (self.strays_due.0, "stray advertisements"),
+            (self.notice_due.0, "notice of a duplicate node ID"),
+            (self.raise_due.0, "new epoch"),
+            (self.later_run_due.0, "later run of this node"),
             (self.probes.next_deadline(), "ping timeout"),
         ]
         .into_iter()
@@ -368,6 +394,15 @@ impl Router {
         }
         if self.strays_due.take(now.mono) {
             self.withdraw_strays(now);
+        }
+        if self.notice_due.take(now.mono) {
+            self.send_notices(now);
+        }
+        if self.later_run_due.take(now.mono) {
+            self.judge_later_run(now);
+        }
+        if self.raise_due.take(now.mono) {
+            self.raise_epoch(now, self.own.epoch);
         }
         if self.flush_due.take(now.mono) {
             self.flush(now);
@@ -397,7 +432,10 @@ impl Router {
     fn log_full(&mut self, now: Instant) {
         let limit = self.limits.nodes;
         self.log_limited(now, || {
-            alloc::format!("a new node is ignored: {limit} names are known, the limit")
+            alloc::format!(
+                "a new node is ignored: {limit} names are known, the limit, or its name has more than {} bytes",
+                names::MAX_NAME
+            )
         });
     }
 
@@ -438,6 +476,7 @@ impl Router {
             self.outputs.push_back(RouterOutput::RoutesChanged);
         }
         self.new_paths = paths;
+        self.judge(now);
     }
 
     /// Marks a record for all links but one.

@@ -13,6 +13,9 @@ pub(super) type Index = u32;
 /// The own node.
 pub(super) const OWN: Index = 0;
 
+/// Longest node ID that is taken note of, in bytes: that of the extended protocol. Classic nodes have no limit.
+pub(super) const MAX_NAME: usize = 1024;
+
 /// Every node name the router has met. Entries are never removed; there is room for a limited number.
 #[derive(Debug)]
 pub(super) struct Names {
@@ -35,12 +38,12 @@ impl Names {
         names
     }
 
-    /// The number of a name, given out now if it is new; `None` if there is no room for another.
+    /// The number of a name, given out now if it is new; `None` if there is no room for another, or it is too long.
     pub(super) fn intern(&mut self, name: &str) -> Option<Index> {
         if let Some(&index) = self.by_name.get(name) {
             return Some(index);
         }
-        (self.ids.len() < self.limit).then(|| self.add(NodeId::new(name)))
+        (self.ids.len() < self.limit && name.len() <= MAX_NAME).then(|| self.add(NodeId::new(name)))
     }
 
     fn add(&mut self, id: NodeId) -> Index {
@@ -89,6 +92,13 @@ mod tests {
         assert_eq!(names.intern("c"), None);
         assert_eq!(names.intern("a"), Some(1));
         assert_eq!(names.len(), 3);
+    }
+
+    #[test]
+    fn the_length_of_names_is_bounded() {
+        let mut names = Names::new("own".into(), 3, 7);
+        assert_eq!(names.intern(&"x".repeat(MAX_NAME + 1)), None);
+        assert_eq!(names.intern(&"x".repeat(MAX_NAME)), Some(1));
     }
 
     #[test]

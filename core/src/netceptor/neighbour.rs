@@ -11,6 +11,8 @@ use super::names::Index;
 pub(super) struct Neighbour {
     pub(super) peer: Index,
     pub(super) cost: f64,
+    /// The peer's run, by its hello.
+    pub(super) epoch: u64,
     /// Both ends speak the extended protocol.
     pub(super) extended: bool,
     /// Records that this neighbour may lack. Bounded by the database.
@@ -24,16 +26,23 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(peer: Index, cost: f64, extended: bool) -> Self {
+    pub(super) fn new(peer: Index, cost: f64, epoch: u64, extended: bool) -> Self {
         Self {
             peer,
             cost,
+            epoch,
             extended,
             dirty_records: BTreeSet::new(),
             dirty_adverts: BTreeSet::new(),
             mismatches: 0,
             summary_gate: Gate::default(),
         }
+    }
+
+    /// Whether a classic peer is to hear what was said in the name of `node`. Of itself only a run later than its own, which
+    /// it denies (`wire.md` §12.5); the other is of no use to it.
+    pub(super) fn may_hear_of(&self, node: Index, epoch: u64) -> bool {
+        self.peer != node || epoch > self.epoch
     }
 
     pub(super) fn is_dirty(&self) -> bool {

@@ -3,25 +3,35 @@
 use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Ordering;
 use core::time::Duration;
 
 use super::database::change_of;
 use super::names::{Index, OWN};
-use super::{OWN_DELAY, Router, RouterOutput, Severity};
+use super::{Due, OWN_DELAY, Router, RouterOutput, Severity};
 use crate::id::LinkId;
 use crate::time::Now;
 use crate::wire::classic::{Ext, RoutingUpdate};
+use crate::wire::extended::Record;
 
 /// At most one notice of a duplicate ID in this time; the reference has no limit (`wire.md` §12.5).
 const NOTICE_SPACING: Duration = Duration::from_secs(10);
 
 /// The epoch is raised at most once in this time. Whoever makes us raise it more often is alive.
-const RAISE_SPACING: Duration = Duration::from_secs(60);
+pub(super) const RAISE_SPACING: Duration = Duration::from_secs(60);
+
+/// Impostors waiting to be named in a notice. More at one time are a forgery, and the mesh believes only the newest anyway.
+const MAX_IMPOSTORS: usize = 8;
+
+/// Changes that one run of this node may count; half of what there is room for. Ten a second would take seven years.
+const CHANGES_OF_A_RUN: u64 = 1 << 31;
 
 impl Router {
     /// Begins a run. The epoch must be durable, and above all earlier ones of this node.
     pub fn set_epoch(&mut self, now: Now, epoch: u64) {
         self.own.begin(epoch);
+        self.raise_due = Due::default();
+        self.accusation = None;
         self.store_own(now);
         self.publish_all(now);
         self.own_due.request(now.mono + OWN_DELAY);
@@ -85,77 +95,93 @@ impl Router {
 
     /// A classic update that names this node as its origin (`wire.md` §12.3 rule 2).
     pub(super) fn on_own_update(&mut self, now: Now, update: &RoutingUpdate) {
-        if !self.own.has_begun() || update.epoch == self.own.epoch {
+        if !self.own.has_begun() {
             return;
         }
-        if update.suspected_duplicate == self.own.epoch {
-            self.on_accusation(update.epoch);
-        } else if update.epoch > self.own.epoch {
-            self.accuse(now, update.epoch);
+        match update.epoch.cmp(&self.own.epoch) {
+            Ordering::Greater => self.accuse(now, update.epoch),
+            // Mostly an echo. We never say a higher change than our own, but those who believe that we did hear us no more.
+            Ordering::Equal if change_of(update.sequence) > change_of(self.own.sequence()) => {
+                self.rise_above(now, update.sequence);
+            }
+            Ordering::Equal => {}
+            Ordering::Less if update.suspected_duplicate == self.own.epoch => self.on_accusation(now, update),
+            Ordering::Less => {}
         }
     }
 
-    /// Somebody under our ID calls us the impostor. A genuine accuser is older than we are: a notice from a younger one is
-    /// forged or confused, and not worth dying for. (A forger who knows our epoch can still pretend to be older; nothing
-    /// in the protocol tells the two apart.)
-    fn on_accusation(&mut self, accuser: u64) {
-        let own = self.own.epoch;
-        if accuser == 0 || accuser >= own {
+    /// Tells the mesh that a younger process uses our ID (rule 2c), at once or when the last notice is old enough.
+    pub(super) fn accuse(&mut self, now: Now, epoch: u64) {
+        self.impostors.insert(epoch);
+        if self.impostors.len() > MAX_IMPOSTORS {
+            // The mesh believes the newest.
+            self.impostors.pop_first();
+        }
+        match self.notice_gate.opens(NOTICE_SPACING) {
+            Some(opens) if opens > now.mono => self.notice_due.request(opens),
+            _ => self.send_notices(now),
+        }
+    }
+
+    /// Says who the impostors are.
+    pub(super) fn send_notices(&mut self, now: Now) {
+        self.notice_gate.pass(now.mono, Duration::ZERO);
+        for epoch in core::mem::take(&mut self.impostors) {
+            if epoch <= self.own.epoch {
+                continue;
+            }
             let text = alloc::format!(
-                "a notice that calls this node a duplicate is ignored: epoch {accuser} is not older than {own}"
+                "another node uses our node ID: epoch {epoch}, ours is {}",
+                self.own.epoch
             );
-            self.log(Severity::Debug, text);
-        } else if !self.duplicate_said {
-            self.duplicate_said = true;
-            let text =
-                alloc::format!("another node runs under our node ID since before us: epoch {accuser}, ours is {own}");
             self.log(Severity::Warning, text);
-            self.outputs.push_back(RouterOutput::Duplicate);
-        }
-    }
-
-    /// Tells the mesh that a younger process uses our ID (rule 2c).
-    fn accuse(&mut self, now: Now, epoch: u64) {
-        if !self.notice_gate.pass(now.mono, NOTICE_SPACING) {
-            return;
-        }
-        let text = alloc::format!(
-            "another node uses our node ID: epoch {epoch}, ours is {}",
-            self.own.epoch
-        );
-        self.log(Severity::Warning, text);
-        let frame = self.own_update(epoch).emit();
-        let links: Vec<LinkId> = self.neighbours.keys().copied().collect();
-        for link in links {
-            self.send(link, &frame);
+            let frame = self.own_update(epoch).emit();
+            for link in self.all_links() {
+                self.send(link, &frame);
+            }
         }
         // Those who believe the notice go back to our numbers, but keep the connections of the other: a record with a higher
         // number has to follow.
         self.connections_changed(now);
     }
 
-    /// One of our nodes hands back a record of this node. The mesh ignores us until we are above it.
-    pub(super) fn on_own_record(&mut self, now: Now, from: LinkId, epoch: u64, sequence: u64) {
-        if !self.own.has_begun() {
-            return;
-        }
-        if epoch > self.own.epoch {
-            // A run of ours before the clock was set back is dead and raises us once; a live duplicate raises itself too.
-            if self.raise_gate.pass(now.mono, RAISE_SPACING) {
-                let text = alloc::format!(
-                    "the mesh knows a later run of this node: epoch {epoch}, ours is {}",
-                    self.own.epoch
-                );
-                self.log(Severity::Info, text);
-                self.outputs
-                    .push_back(RouterOutput::RaiseEpoch(epoch.saturating_add(1)));
-            } else {
-                self.accuse(now, epoch);
-            }
-        } else if epoch == self.own.epoch && change_of(sequence) > change_of(self.own.sequence()) {
+    /// The mesh knows a later change of this very run than we do: somebody lied, or one of ours is confused. The next record
+    /// must be above it; where that would use the numbers up, a new run begins.
+    fn rise_above(&mut self, now: Now, sequence: u64) {
+        if sequence >> 32 < CHANGES_OF_A_RUN {
             self.own.rise_above(sequence);
             self.store_own(now);
             self.own_due.request(now.mono + OWN_DELAY);
+            return;
+        }
+        match self.raise_gate.opens(RAISE_SPACING) {
+            Some(opens) if opens > now.mono => self.raise_due.request(opens),
+            _ => self.raise_epoch(now, self.own.epoch),
+        }
+    }
+
+    /// Asks for an epoch above `epoch`.
+    pub(super) fn raise_epoch(&mut self, now: Now, epoch: u64) {
+        self.raise_gate.pass(now.mono, Duration::ZERO);
+        let text = alloc::format!(
+            "the mesh knows a later run of this node: epoch {epoch}, ours is {}",
+            self.own.epoch
+        );
+        self.log(Severity::Info, text);
+        let above = epoch.max(self.own.epoch).saturating_add(1);
+        self.outputs.push_back(RouterOutput::RaiseEpoch(above));
+    }
+
+    /// One of our nodes hands back a record of this node. The mesh ignores us until we are above it.
+    pub(super) fn on_own_record(&mut self, now: Now, from: LinkId, record: &Record) {
+        if !self.own.has_begun() {
+            return;
+        }
+        let (epoch, sequence) = (record.epoch, record.sequence);
+        if epoch > self.own.epoch {
+            self.on_later_run(now, epoch, &record.connections);
+        } else if epoch == self.own.epoch && change_of(sequence) > change_of(self.own.sequence()) {
+            self.rise_above(now, sequence);
         } else if (epoch, change_of(sequence)) < (self.own.epoch, change_of(self.own.sequence())) {
             self.mark_for(now, from, OWN);
         }

@@ -39,6 +39,11 @@ impl Router {
             .collect()
     }
 
+    /// Whether an accepted link leads to one of our kind.
+    pub fn is_extended(&self, link: LinkId) -> bool {
+        self.neighbours.get(&link).is_some_and(|n| n.extended)
+    }
+
     /// Next hops by destination, without the own node.
     pub fn routing_table(&self) -> BTreeMap<NodeId, NodeId> {
         let routes = self.forwarding.routes();

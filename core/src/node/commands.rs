@@ -5,7 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Node;
-use super::conn::{Conn, Owner};
+use super::conn::Owner;
 use super::io::{Command, Output, Reply};
 use crate::control::PingReply;
 use crate::error::CallerError;
@@ -129,9 +129,9 @@ impl Node {
         if self.pipes.contains_key(&pipe) || pipe.0 & super::streams::OWN_PIPES != 0 {
             return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", pipe.0)));
         }
-        Ok(self.dial_stream(now, node, service).map(|stream| {
+        Ok(self.dial_stream(now, node, service).map(|conn| {
             self.pipes.insert(pipe, Default::default());
-            self.owners.insert(Conn::Stream(stream), Owner::Dialing(pipe, id));
+            self.owners.insert(conn, Owner::Dialing(pipe, id));
         }))
     }
 
@@ -152,6 +152,7 @@ impl Node {
             return Err(alloc::format!("service {service} is not listening"));
         }
         self.streams.unlisten(now.mono, service);
+        self.unlisten_quic(service);
         self.net.close_service(now, service);
         Ok(())
     }

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use super::Node;
 use super::io::{Output, PipeOutput};
 use crate::id::{CommandId, PipeId};
+use crate::quic::{ConnectionId, ToEndpoint};
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
 
@@ -15,6 +16,8 @@ pub(super) enum Conn {
     Pipe(PipeId),
     /// A stream over the mesh.
     Stream(StreamId),
+    /// A stream over the mesh as classic nodes have it.
+    Quic(ConnectionId),
 }
 
 /// Who reads and writes a connection.
@@ -28,6 +31,14 @@ pub(super) enum Owner {
     Connecting(u64),
     /// A stream being dialled for the application's pipe.
     Dialing(PipeId, CommandId),
+    /// A stream being dialled for an accepted socket of a service.
+    ServiceDialing(PipeId),
+    /// An accepted socket whose stream is being dialled.
+    ServiceWaiting(Conn),
+    /// A stream whose local socket is being connected.
+    ServiceConnecting(PipeId),
+    /// A stream whose local socket broke: what was written still goes out, for a while.
+    ServiceCancelled,
     /// The workceptor's session with another node.
     Peer(u64),
 }
@@ -48,6 +59,15 @@ impl Node {
                 Some(data)
             }
             Conn::Stream(id) => self.streams.read(now.mono, id),
+            Conn::Quic(id) => {
+                let pipe = self.quic.pipe(id)?;
+                let data = pipe.read()?;
+                if !pipe.is_gone() {
+                    let drained = ToEndpoint::Drained(id, data.len());
+                    self.outputs.push_back(Output::Quic(drained));
+                }
+                Some(data)
+            }
         }
     }
 
@@ -64,6 +84,7 @@ impl Node {
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_at_eof()),
             Conn::Stream(id) => self.streams.stream(id).is_none_or(Stream::is_finished),
+            Conn::Quic(id) => self.quic.get(id).is_none_or(|quic| quic.pipe.is_at_eof()),
         }
     }
 
@@ -72,6 +93,7 @@ impl Node {
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).map_or(0, |pipe| pipe.room()),
             Conn::Stream(id) => self.streams.await_write_space(id),
+            Conn::Quic(id) => self.quic.get(id).map_or(0, |quic| quic.pipe.room()),
         }
     }
 
@@ -90,6 +112,14 @@ impl Node {
                 // There was room; an error means that the stream has ended, which its owner hears as an event.
                 let _ = self.streams.write(now.mono, id, data);
             }
+            Conn::Quic(id) => {
+                if let Some(pipe) = self.quic.pipe(id)
+                    && !pipe.is_gone()
+                {
+                    pipe.on_sent(data.len());
+                    self.outputs.push_back(Output::Quic(ToEndpoint::Data(id, data)));
+                }
+            }
         }
     }
 
@@ -106,6 +136,11 @@ impl Node {
                 }
             }
             Conn::Stream(id) => self.streams.finish(id),
+            Conn::Quic(id) => {
+                if self.quic.pipe(id).is_some_and(|pipe| !pipe.is_gone() && pipe.finish()) {
+                    self.outputs.push_back(Output::Quic(ToEndpoint::Eof(id)));
+                }
+            }
         }
     }
 
@@ -113,6 +148,7 @@ impl Node {
     pub(super) fn conn_release(&mut self, now: Now, conn: Conn) {
         self.owners.remove(&conn);
         self.stash.remove(&conn);
+        self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {
                 self.conn_finish(conn);
@@ -120,6 +156,7 @@ impl Node {
                 self.forget_gone_pipe(id);
             }
             Conn::Stream(id) => self.streams.release(now.mono, id),
+            Conn::Quic(id) => self.let_quic_go(id, ToEndpoint::Release),
         }
     }
 
@@ -127,6 +164,7 @@ impl Node {
     pub(super) fn conn_abort(&mut self, now: Now, conn: Conn, reason: &str) {
         self.owners.remove(&conn);
         self.stash.remove(&conn);
+        self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {
                 self.forget_gone_pipe(id);
@@ -140,6 +178,7 @@ impl Node {
                 self.streams.reset(now.mono, id, code::RELEASED, reason);
                 self.streams.release(now.mono, id);
             }
+            Conn::Quic(id) => self.let_quic_go(id, |id| ToEndpoint::Abort(id, reason.into())),
         }
     }
 
@@ -148,6 +187,15 @@ impl Node {
         match conn {
             Conn::Pipe(id) => self.pipes.get(&id).is_none_or(|pipe| pipe.is_gone()),
             Conn::Stream(id) => self.streams.stream(id).is_none(),
+            Conn::Quic(id) => self.quic.get(id).is_none_or(|quic| quic.pipe.is_gone()),
+        }
+    }
+
+    /// Whether it is a socket of a service that ended in the middle.
+    pub(super) fn conn_is_broken(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Pipe(id) => self.pipes.get(&id).is_some_and(|pipe| pipe.is_broken()),
+            Conn::Stream(_) | Conn::Quic(_) => false,
         }
     }
 

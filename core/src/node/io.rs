@@ -6,9 +6,12 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
+use crate::quic::{FromEndpoint, ToEndpoint};
 use crate::workceptor::{RunnerEvent, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
+
+pub use crate::service::{LocalListen, LocalTarget};
 
 /// A fact the adapter tells the node.
 #[derive(Debug)]
@@ -18,6 +21,8 @@ pub enum Input {
     Link(LinkId, LinkInput),
     /// About one local pipe.
     Pipe(PipeId, PipeInput),
+    /// From the QUIC endpoint beside this node, if [`Config::quic`](crate::config::Config::quic) says that there is one.
+    Quic(FromEndpoint),
     /// The result of a task. Exactly one per task.
     Done(TaskId, TaskResult),
     /// A runner's word about its unit.
@@ -26,6 +31,9 @@ pub enum Input {
     Command(CommandId, Command),
     /// A deadline may have come; harmless at any time.
     Timeout,
+    /// The program ends: streams are reset, so that the nodes at their other ends need not wait for silence to tell them.
+    /// Carry out the outputs, pull and flush every link within a short time, then close them. Nothing undoes this.
+    Shutdown,
 }
 
 /// What happens on a link.
@@ -48,10 +56,11 @@ pub enum LinkInput {
     },
 }
 
-/// What happens on a local pipe (a control connection or an application's mesh stream).
+/// What happens on a local pipe (a control connection, a socket of a service, or an application's mesh stream).
 ///
-/// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`] or [`Command::Dial`] (its highest bit
-/// clear), or with one that the node chose, in [`Event::Accepted`] (its highest bit set). After a dial bytes may be sent at
+/// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`], [`PipeInput::OpenService`] or
+/// [`Command::Dial`] (its highest bit clear), or with one that the node chose, in [`Event::Accepted`] or with the answer
+/// [`TaskResult::Connected`] to a [`Task::Connect`] (its highest bit set). After a dial bytes may be sent at
 /// once, before its reply; if that is an error there is no pipe. When both directions have ended, or the stream broke, the
 /// node says [`PipeOutput::Close`]; the end is always [`PipeInput::Closed`], once. Said earlier, it breaks off what is still
 /// to be received, while what was sent is still delivered; outputs about the pipe that were queued before are to be ignored.
@@ -59,13 +68,21 @@ pub enum LinkInput {
 pub enum PipeInput {
     /// A connection was accepted on a control service's Unix socket.
     OpenControl,
+    /// A connection was accepted on a service's own socket. If it cannot go on, the answer is [`PipeOutput::Close`].
+    OpenService {
+        /// The service that listens.
+        service: ServiceIndex,
+        /// The other end's address, for logs.
+        remote: String,
+    },
     /// Bytes from the local side. Never more in total than the credit granted.
     Data(Bytes),
     /// The local side will send no more.
     Eof,
     /// The local side took `n` more bytes of what the node sent.
     Drained(usize),
-    /// The local side is gone in both directions. The adapter sends this exactly once per pipe, whoever closed.
+    /// The local side is gone in both directions. The adapter sends this exactly once per pipe, whoever closed. A socket
+    /// of a service that is gone without [`PipeInput::Eof`] is broken, which its far side learns.
     Closed,
 }
 
@@ -167,6 +184,8 @@ pub enum Output {
     Link(LinkId, LinkOutput),
     /// About one local pipe.
     Pipe(PipeId, PipeOutput),
+    /// For the QUIC endpoint beside this node. None without [`Config::quic`](crate::config::Config::quic).
+    Quic(ToEndpoint),
     /// Do this and answer with [`Input::Done`], exactly once.
     Task(TaskId, Task),
     /// The one answer to a command.
@@ -194,7 +213,8 @@ pub enum PipeOutput {
     Eof,
     /// The local side may send `n` more bytes. A pipe starts with [`PIPE_WINDOW`].
     Credit(usize),
-    /// Close both directions now. As every end of a pipe, answered with [`PipeInput::Closed`].
+    /// Close both directions now. Without [`PipeOutput::Eof`] before, the stream broke: the end must not look like an
+    /// ordinary one to whoever is behind a socket of a service. As every end of a pipe, answered with [`PipeInput::Closed`].
     Close,
 }
 
@@ -226,6 +246,21 @@ pub enum Task {
         /// Its permission bits.
         mode: u32,
     },
+    /// Bind the local listener of a service.
+    ListenService {
+        /// The service.
+        service: ServiceIndex,
+        /// Where.
+        local: LocalListen,
+    },
+    /// Connect the socket behind a mesh stream; give up after 15 s. The pipe begins when this is answered with
+    /// [`TaskResult::Connected`].
+    Connect {
+        /// The pipe it will be, chosen by the node.
+        pipe: PipeId,
+        /// Where to.
+        to: LocalTarget,
+    },
     /// Read the stored epoch of this node; missing is `None`.
     LoadEpoch,
     /// Make the epoch durable.
@@ -247,9 +282,12 @@ impl Task {
             Self::LoadEpoch => TaskResult::Epoch(None),
             Self::ScanUnits => TaskResult::Units(Vec::new()),
             Self::Unit(..) => TaskResult::Unit(UnitTaskResult::Failed(UnitError::Io(refusal()))),
-            Self::Listen { .. } | Self::Dial { .. } | Self::ListenControl { .. } | Self::StoreEpoch(_) => {
-                TaskResult::Failed(refusal())
-            }
+            Self::Listen { .. }
+            | Self::Dial { .. }
+            | Self::ListenControl { .. }
+            | Self::ListenService { .. }
+            | Self::Connect { .. }
+            | Self::StoreEpoch(_) => TaskResult::Failed(refusal()),
         }
     }
 }
@@ -258,7 +296,7 @@ impl Task {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TaskResult {
-    /// `Listen`, `ListenControl`: bound; the address as text (with the real port).
+    /// `Listen`, `ListenControl`, `ListenService`: bound; the address as text (with the real port).
     Listening(String),
     /// `Dial`: connected; the link is up from now on.
     Dialed {
@@ -267,6 +305,8 @@ pub enum TaskResult {
         /// The other end's address, for logs.
         remote: String,
     },
+    /// `Connect`: connected; the pipe is open from now on.
+    Connected,
     /// `LoadEpoch`.
     Epoch(Option<u64>),
     /// `StoreEpoch`.

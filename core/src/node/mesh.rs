@@ -53,6 +53,12 @@ impl Node {
                     problem,
                 } => {
                     self.streams.on_unreachable(now.mono, to, to_service, service, &problem);
+                    let path = crate::quic::Path {
+                        remote: to,
+                        remote_service: to_service,
+                        local_service: service,
+                    };
+                    self.quic_unreachable(path, &problem);
                 }
                 NetOutput::PingDone(token, result) => self.ping_done(token, ping_reply(result)),
                 NetOutput::TracerouteDone(token, hops) => self.traceroute_done(token, hops),

@@ -18,6 +18,9 @@ pub mod io;
 mod mesh;
 mod netceptor;
 mod pipes;
+mod quic;
+mod race;
+mod services;
 mod sessions;
 mod startup;
 mod status;
@@ -34,9 +37,10 @@ use bytes::{Bytes, BytesMut};
 use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
-use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceName, TaskId};
+use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
+use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
@@ -46,7 +50,7 @@ use io::{Event, Input, Level, Output, PipeInput, Task, TaskResult};
 use pipes::{Pipes, Taken};
 use startup::Phase;
 
-pub use netceptor::{NetOutput, Netceptor};
+pub use netceptor::{LinkStats, NetOutput, Netceptor};
 
 /// A configuration that no node can run with, in the classic words.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -68,7 +72,9 @@ enum TaskOwner {
     ScanUnits,
     Listen,
     ListenControl,
+    ListenService(ServiceIndex),
     Dial(BackendId),
+    Connect(PipeId, Conn),
     Unit(TaskKey),
 }
 
@@ -94,6 +100,8 @@ pub struct Node {
 
     pipes: Pipes,
     next_pipe: u64,
+    quic: quic::Quic,
+    races: race::Races,
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
@@ -105,6 +113,9 @@ pub struct Node {
     /// Sessions whose bridge is mute for now, in the order of time.
     muted: VecDeque<(Instant, u64)>,
     control_services: BTreeSet<ServiceName>,
+    services: Services,
+    /// Streams whose local socket broke, and when they are ended; in the order of time.
+    cancelled: VecDeque<(Instant, Conn)>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -144,6 +155,8 @@ impl Node {
             unrouted: BTreeSet::new(),
             pipes: Pipes::new(),
             next_pipe: 0,
+            quic: quic::Quic::new(config.quic),
+            races: race::Races::default(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BTreeSet::new(),
@@ -151,6 +164,8 @@ impl Node {
             next_session: 0,
             muted: VecDeque::new(),
             control_services: BTreeSet::new(),
+            services: Services::new(&config.services, limits.service_connections),
+            cancelled: VecDeque::new(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -185,10 +200,20 @@ impl Node {
     /// an empty result means that there are none until the next [`io::LinkOutput::Ready`]. Outputs may follow.
     pub fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
         let now = self.clamp(now);
-        self.net.pull_frames(link, max_bytes, into);
+        self.net.pull_frames(now, link, max_bytes, into);
         if self.release_held_back(link) {
             self.settle(now);
         }
+    }
+
+    /// The links of this node and what waits on them: counters for an embedding program to show.
+    pub fn link_stats(&self) -> Vec<LinkStats> {
+        self.net.link_stats()
+    }
+
+    /// Bytes of memory that the queues of all links hold together.
+    pub fn queued_bytes(&self) -> usize {
+        self.net.queued_bytes()
     }
 
     /// When to call again with [`Input::Timeout`], and why.
@@ -200,9 +225,14 @@ impl Node {
             .next_deadline()
             .min(self.streams.next_deadline())
             .min(self.work.next_deadline())
+            .min(self.races.next_deadline())
             .min(Deadline::at(
                 self.muted.front().map(|&(until, _)| until),
                 "bridge of a control session speaks",
+            ))
+            .min(Deadline::at(
+                self.cancelled.front().map(|&(due, _)| due),
+                "stream of a broken socket ends",
             ))
     }
 
@@ -220,6 +250,7 @@ impl Node {
         match input {
             Input::Link(id, input) => self.link_input(now, id, input),
             Input::Pipe(id, input) => self.pipe_input(now, id, input),
+            Input::Quic(message) => self.quic_input(now, message),
             Input::Done(id, result) => self.task_done(now, id, result),
             Input::Runner(unit, event) => {
                 self.work.handle_runner(now, &unit, event);
@@ -230,6 +261,11 @@ impl Node {
                 self.timeouts(now);
                 Ok(())
             }
+            Input::Shutdown => {
+                self.streams.shutdown(now.mono);
+                self.shut_quic_down();
+                Ok(())
+            }
         }
     }
 
@@ -237,6 +273,8 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.end_cancelled(now);
+        self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
             self.work.handle_timeout(now);
         }
@@ -268,7 +306,12 @@ impl Node {
                     self.pump_bridge(now, other, conn);
                 }
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(Owner::Connecting(_) | Owner::Dialing(..)) | None => {}
+                Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
+                Some(Owner::ServiceCancelled) => self.discard(now, conn),
+                Some(
+                    Owner::Connecting(_) | Owner::Dialing(..) | Owner::ServiceDialing(_) | Owner::ServiceConnecting(_),
+                )
+                | None => {}
             }
         }
         progress
@@ -276,15 +319,21 @@ impl Node {
 
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
+        if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
+            && (self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0)
+        {
+            return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
+        }
         if let PipeInput::OpenControl = input {
-            if self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0 {
-                return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
-            }
             self.pipes.insert(id, Default::default());
             self.open_session(now, conn);
             return Ok(());
         }
+        if let PipeInput::OpenService { service, remote } = input {
+            return self.service_socket(now, id, service, remote);
+        }
         if let PipeInput::Closed = input {
+            self.services.on_closed(id);
             // Harmless for a pipe that the node has forgotten, as after a dial that failed.
             if let Some(pipe) = self.pipes.get_mut(&id) {
                 pipe.on_gone();
@@ -308,7 +357,7 @@ impl Node {
                 pipe.on_drained(bytes);
                 self.close_drained_pipe(id, false);
             }
-            PipeInput::OpenControl | PipeInput::Closed => {}
+            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())
@@ -331,6 +380,12 @@ impl Node {
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
+            (TaskOwner::Connect(pipe, stream), TaskResult::Connected) => {
+                self.service_connected(now, pipe, stream, Ok(()));
+            }
+            (TaskOwner::Connect(pipe, stream), TaskResult::Failed(error)) => {
+                self.service_connected(now, pipe, stream, Err(error));
+            }
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"

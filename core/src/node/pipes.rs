@@ -22,6 +22,10 @@ pub(super) struct Pipe {
     released: bool,
     /// The adapter was told to close.
     closed: bool,
+    /// It is a socket of a service, whose breaking is told to the far side.
+    of_service: bool,
+    /// The local side is gone without having said that it will send no more.
+    broken: bool,
     /// The local side is gone: what it sent is still to be read, what is written for it is dropped.
     gone: bool,
 }
@@ -35,6 +39,13 @@ pub(super) enum Taken {
 }
 
 impl Pipe {
+    pub(super) fn of_service() -> Self {
+        Self {
+            of_service: true,
+            ..Self::default()
+        }
+    }
+
     pub(super) fn on_data(&mut self, data: Bytes) -> Taken {
         if self.eof || self.incoming_bytes + data.len() > PIPE_WINDOW {
             return Taken::OverCredit;
@@ -51,6 +62,7 @@ impl Pipe {
     }
 
     pub(super) fn on_gone(&mut self) {
+        self.broken = !self.eof;
         self.eof = true;
         self.gone = true;
         self.undrained = 0;
@@ -58,6 +70,11 @@ impl Pipe {
 
     pub(super) fn is_gone(&self) -> bool {
         self.gone
+    }
+
+    /// Whether this is the socket of a service and broke in the middle.
+    pub(super) fn is_broken(&self) -> bool {
+        self.of_service && self.broken
     }
 
     pub(super) fn on_drained(&mut self, bytes: usize) {

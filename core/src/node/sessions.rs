@@ -63,7 +63,7 @@ impl Node {
         self.next_session += 1;
         let origin = match conn {
             Conn::Pipe(_) => Origin::Local,
-            Conn::Stream(_) => Origin::Network,
+            Conn::Stream(_) | Conn::Quic(_) => Origin::Network,
         };
         let session = Session::new(&self.config.node_id, origin);
         let client = Client {
@@ -160,10 +160,7 @@ impl Node {
 
     /// The node a session comes from; `None` for this one, and if the name is not known.
     fn session_peer(&self, conn: Conn) -> Option<NodeId> {
-        match conn {
-            Conn::Pipe(_) => None,
-            Conn::Stream(id) => self.stream_peer(id),
-        }
+        self.conn_peer(conn)
     }
 
     fn session_answer(&mut self, client: &mut Client, reply: Reply) {
@@ -234,7 +231,7 @@ impl Node {
     /// The stream of a `connect` is open, or could not be opened.
     pub(super) fn connected(&mut self, now: Now, key: u64, stream: Conn, result: Result<(), String>) {
         let Some(mut client) = self.sessions.remove(&key) else {
-            return;
+            return self.conn_release(now, stream);
         };
         match result {
             Ok(()) => {
@@ -265,8 +262,8 @@ impl Node {
         if let Some(tls) = &request.tls {
             return Err(alloc::format!("unknown TLS config {tls}"));
         }
-        let stream = self.dial_stream(now, &request.node, &request.service)?;
-        self.owners.insert(Conn::Stream(stream), Owner::Connecting(key));
+        let conn = self.dial_stream(now, &request.node, &request.service)?;
+        self.owners.insert(conn, Owner::Connecting(key));
         Ok(())
     }
 

@@ -59,13 +59,19 @@ impl Node {
                 self.work.handle_scan(now, Vec::new());
                 self.loaded(now, |_, units| *units = true);
             }
-            (TaskOwner::Listen | TaskOwner::ListenControl, TaskResult::Listening(address)) => {
+            (
+                TaskOwner::Listen | TaskOwner::ListenControl | TaskOwner::ListenService(_),
+                TaskResult::Listening(address),
+            ) => {
                 self.log(Level::Info, alloc::format!("listening on {address}"));
                 self.bound(now);
             }
             (TaskOwner::Listen, TaskResult::Failed(error)) => self.start_failed(error),
             (TaskOwner::ListenControl, TaskResult::Failed(error)) => {
                 self.start_failed(alloc::format!("error opening Unix socket: {error}"));
+            }
+            (TaskOwner::ListenService(index), TaskResult::Failed(error)) => {
+                self.start_failed(self.services.start_error(index, &error));
             }
             (owner, result) => {
                 return Err(CallerError::Misuse(alloc::format!(
@@ -116,6 +122,10 @@ impl Node {
                     mode: socket.mode,
                 },
             );
+        }
+        match self.open_services(now) {
+            Ok(tasks) => count += tasks,
+            Err(error) => return self.start_failed(error),
         }
         let listeners: Vec<_> = self.net.listeners().collect();
         for (backend, address) in listeners {

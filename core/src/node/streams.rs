@@ -12,8 +12,10 @@ use super::io::{Event, Output, Reply};
 use crate::error::CallerError;
 use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
 use crate::netceptor::{self, Route, SendError};
+use crate::quic::{Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
+use crate::wire::classic::Ext;
 use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
 
 /// Packets that streams send in one go, before inputs of streams are looked at again.
@@ -21,34 +23,72 @@ const TRANSMIT_MAX: usize = 256;
 
 impl Node {
     /// Starts a stream to a service of a node, from a random service name.
-    pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<StreamId, String> {
+    ///
+    /// Native where the node is known to be one of ours, with QUIC beside it if there is no answer soon; else QUIC.
+    pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<Conn, String> {
         let service = ServiceName::new(service)?;
         if !self.net.router.reachable(node) {
             return Err(SendError::NoRoute.as_str().into());
         }
         let target = self.net.router.resolve(node);
+        if !self.quic.is_spoken() {
+            return self.dial_native(now, target, service).map(Conn::Stream);
+        }
+        let capabilities = self.net.router.capabilities(node);
+        if capabilities.is_none_or(|bits| bits & Ext::STREAMS == 0) {
+            return self.dial_quic(target, service);
+        }
+        let stream = self.dial_native(now, target, service)?;
+        self.start_race(now, stream, target, service);
+        Ok(Conn::Stream(stream))
+    }
+
+    fn dial_native(&mut self, now: Now, target: NameHash, service: ServiceName) -> Result<StreamId, String> {
+        if self.is_full_of_streams() {
+            return Err(self.too_many_streams());
+        }
         let local = self.net.router.open_service("", netceptor::Owner::Stream)?;
         self.streams.dial(now.mono, target, service, local).map_err(|error| {
             self.net.close_service(now, local);
             match error {
-                CallerError::Blocked(_) => alloc::format!("limit of {} streams reached", self.config.limits.streams),
+                CallerError::Blocked(_) => self.too_many_streams(),
                 other => other.to_string(),
             }
         })
     }
 
-    /// Takes streams for a service from now on.
+    /// Whether no stream of either kind can be opened or accepted.
+    pub(super) fn is_full_of_streams(&self) -> bool {
+        self.streams.live() + self.quic.len() >= self.config.limits.streams
+    }
+
+    pub(super) fn too_many_streams(&self) -> String {
+        alloc::format!("limit of {} streams reached", self.config.limits.streams)
+    }
+
+    /// Takes streams of either kind for a service from now on.
     pub(super) fn listen_stream(&mut self, service: &str) -> Result<ServiceName, String> {
         let service = self.net.router.open_service(service, netceptor::Owner::Stream)?;
         self.streams.listen(service).map_err(|error| error.to_string())?;
+        self.listen_quic(service);
         Ok(service)
     }
 
     /// A data message for a stream service of this node, or for a service nobody has.
     pub(super) fn arrive(&mut self, now: Now, header: &Header, payload: Bytes) {
         if !stream::is_native(&payload) {
-            // What is not native is QUIC, which is not spoken yet; empty payloads are dropped by stream services.
-            if !(payload.is_empty() && self.streams.is_listening(header.to_service)) {
+            // What is not native is QUIC; empty payloads are dropped by stream services.
+            if self.quic.serves(header.to_service) {
+                if !payload.is_empty() {
+                    let path = Path {
+                        remote: header.from,
+                        remote_service: header.from_service,
+                        local_service: header.to_service,
+                    };
+                    self.outputs
+                        .push_back(Output::Quic(ToEndpoint::Datagram(path, payload)));
+                }
+            } else if !(payload.is_empty() && self.streams.is_listening(header.to_service)) {
                 self.net.service_unknown(now, header);
             }
             return;
@@ -116,7 +156,7 @@ impl Node {
 
     /// A link has room again: what was held back for it goes on.
     pub(super) fn release_held_back(&mut self, link: LinkId) -> bool {
-        if self.net.is_congested(link) {
+        if !self.net.has_room(link) {
             return false;
         }
         let mut any = false;
@@ -127,6 +167,7 @@ impl Node {
         {
             self.held_back.remove(&(link, remote));
             self.streams.unblock(remote);
+            self.unblock_quic(remote);
             any = true;
         }
         any
@@ -154,7 +195,7 @@ impl Node {
             match event {
                 TableEvent::Incoming(service) => {
                     while let Some(id) = self.streams.accept(service) {
-                        self.accept_stream(now, service, id);
+                        self.accept_conn(now, service, Conn::Stream(id));
                     }
                 }
                 TableEvent::Stream(id, event) => self.stream_event(now, id, event),
@@ -171,10 +212,13 @@ impl Node {
         progress
     }
 
-    fn accept_stream(&mut self, now: Now, service: ServiceName, id: StreamId) {
-        let conn = Conn::Stream(id);
+    /// A stream of either kind for a service that is listened on.
+    pub(super) fn accept_conn(&mut self, now: Now, service: ServiceName, conn: Conn) {
         if self.control_services.contains(&service) {
             return self.open_session(now, conn);
+        }
+        if let Some(index) = self.services.by_name(service) {
+            return self.service_stream(now, index, conn);
         }
         if !self.app_listeners.contains(&service) {
             return self.conn_abort(now, conn, "nobody listens");
@@ -183,13 +227,13 @@ impl Node {
         self.next_pipe += 1;
         self.pipes.insert(pipe, Default::default());
         self.bridge(conn, Conn::Pipe(pipe));
-        let from = self.stream_peer(id);
+        let from = self.conn_peer(conn);
         self.outputs
             .push_back(Output::Event(Event::Accepted { service, pipe, from }));
     }
 
     /// Ties two connections together.
-    fn bridge(&mut self, a: Conn, b: Conn) {
+    pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
         self.owners.insert(a, Owner::Bridge(b));
         self.owners.insert(b, Owner::Bridge(a));
         self.touch(a);
@@ -200,28 +244,53 @@ impl Node {
         let conn = Conn::Stream(id);
         let Some(&owner) = self.owners.get(&conn) else { return };
         match event {
-            stream::Event::Connected => match owner {
-                Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
-                Owner::Dialing(pipe, command) => {
-                    self.bridge(conn, Conn::Pipe(pipe));
-                    self.outputs.push_back(Output::Reply(command, Reply::Done));
-                }
-                Owner::Peer(key) => self.peer_opened(now, key),
-                Owner::Session(_) | Owner::Bridge(_) => {}
-            },
+            stream::Event::Connected => {
+                self.drop_rival(now, conn);
+                self.conn_opened(now, conn, owner);
+            }
             stream::Event::Readable
             | stream::Event::Writable
             | stream::Event::PeerFinished
             | stream::Event::Finished => {}
             stream::Event::Reset { reason, .. } | stream::Event::Lost { reason } => {
-                self.stream_lost(now, conn, owner, reason);
+                self.conn_lost(now, conn, reason);
             }
         }
         self.touch(conn);
     }
 
-    fn stream_lost(&mut self, now: Now, conn: Conn, owner: Owner, reason: String) {
+    /// A dial has succeeded.
+    pub(super) fn conn_opened(&mut self, now: Now, conn: Conn, owner: Owner) {
+        match owner {
+            Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
+            Owner::Dialing(pipe, command) => {
+                self.bridge(conn, Conn::Pipe(pipe));
+                self.outputs.push_back(Output::Reply(command, Reply::Done));
+            }
+            Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
+            Owner::Peer(key) => self.peer_opened(now, key, conn),
+            Owner::Session(_)
+            | Owner::Bridge(_)
+            | Owner::ServiceWaiting(_)
+            | Owner::ServiceConnecting(_)
+            | Owner::ServiceCancelled => {}
+        }
+        self.touch(conn);
+    }
+
+    /// A dial has failed, or a connection is broken.
+    pub(super) fn conn_lost(&mut self, now: Now, conn: Conn, reason: String) {
+        let Some(&owner) = self.owners.get(&conn) else { return };
+        let rival = self.rival_left(conn);
         self.conn_release(now, conn);
+        if let Some(rival) = rival {
+            match owner {
+                Owner::Peer(key) => self.peer_moved(key, rival),
+                Owner::ServiceDialing(pipe) => self.service_moved(pipe, rival),
+                _ => {}
+            }
+            return;
+        }
         match owner {
             Owner::Connecting(key) => self.connected(now, key, conn, Err(reason)),
             Owner::Dialing(pipe, command) => {
@@ -230,6 +299,9 @@ impl Node {
             }
             Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
             Owner::Bridge(other) => self.conn_abort(now, other, &reason),
+            Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
+            // The connect is under way, and closed when it is done.
+            Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
     }
@@ -250,6 +322,9 @@ impl Node {
             self.conn_write(now, to, data);
         }
         if self.conn_is_at_eof(from) {
+            if self.conn_is_broken(from) {
+                return self.service_broke(now, from, to);
+            }
             self.conn_finish(to);
             if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                 self.conn_release(now, from);
@@ -258,9 +333,14 @@ impl Node {
         }
     }
 
-    /// Asks for the node behind a stream, if its name is known.
-    pub(super) fn stream_peer(&self, id: StreamId) -> Option<NodeId> {
-        self.net.router.name_of(self.streams.remote(id)?).cloned()
+    /// Asks for the node behind a connection, if its name is known; `None` for a local one.
+    pub(super) fn conn_peer(&self, conn: Conn) -> Option<NodeId> {
+        let remote = match conn {
+            Conn::Pipe(_) => return None,
+            Conn::Stream(id) => self.streams.remote(id)?,
+            Conn::Quic(id) => self.quic.get(id)?.path.remote,
+        };
+        self.net.router.name_of(remote).cloned()
     }
 }
 

@@ -11,7 +11,6 @@ use super::conn::{Conn, Owner};
 use super::io::{Event, Level, Output, Task};
 use super::{Node, TaskOwner};
 use crate::control::{self, Reply, UnitStatus, duration};
-use crate::stream::StreamId;
 use crate::time::{Duration, Now};
 use crate::workceptor::{
     ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, UnitView, WorkOutput, WorkReply, WorkRequest,
@@ -23,7 +22,7 @@ pub(super) const UPGRADE_VERSION: u64 = 1;
 /// The workceptor's stream to another node.
 #[derive(Debug)]
 pub(super) struct Peer {
-    stream: StreamId,
+    conn: Conn,
     /// Bytes that found no room in the stream; the workceptor bounds them, since it is told what was drained.
     outgoing: VecDeque<Bytes>,
 }
@@ -119,7 +118,7 @@ impl Node {
                 WorkOutput::PeerSend(key, data) => self.send_to_peer(now, key, data),
                 WorkOutput::ClosePeer(key) => {
                     if let Some(peer) = self.peers.remove(&key.0) {
-                        self.conn_release(now, Conn::Stream(peer.stream));
+                        self.conn_release(now, peer.conn);
                     }
                 }
                 WorkOutput::Log(severity, text) => {
@@ -147,21 +146,29 @@ impl Node {
 
     fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
         match self.dial_stream(now, node, "control") {
-            Ok(stream) => {
+            Ok(conn) => {
                 self.peers.insert(
                     key.0,
                     Peer {
-                        stream,
+                        conn,
                         outgoing: VecDeque::new(),
                     },
                 );
-                self.owners.insert(Conn::Stream(stream), Owner::Peer(key.0));
+                self.owners.insert(conn, Owner::Peer(key.0));
             }
             Err(error) => self.work.peer_closed(now, key, &error),
         }
     }
 
-    pub(super) fn peer_opened(&mut self, now: Now, key: u64) {
+    /// A dial goes on another way.
+    pub(super) fn peer_moved(&mut self, key: u64, conn: Conn) {
+        if let Some(peer) = self.peers.get_mut(&key) {
+            peer.conn = conn;
+        }
+    }
+
+    pub(super) fn peer_opened(&mut self, now: Now, key: u64, conn: Conn) {
+        self.peer_moved(key, conn);
         self.work.peer_opened(now, PeerKey(key));
     }
 
@@ -180,16 +187,16 @@ impl Node {
 
     /// Moves bytes between the workceptor and its stream to another node.
     pub(super) fn pump_peer(&mut self, now: Now, key: u64) {
-        let Some(stream) = self.peers.get(&key).map(|peer| peer.stream) else {
+        let Some(conn) = self.peers.get(&key).map(|peer| peer.conn) else {
             return;
         };
-        let conn = Conn::Stream(stream);
         let mut drained = 0;
-        while let Some(peer) = self.peers.get_mut(&key) {
+        loop {
+            let room = self.conn_room(conn);
+            let Some(peer) = self.peers.get_mut(&key) else { break };
             let Some(mut data) = peer.outgoing.pop_front() else {
                 break;
             };
-            let room = self.streams.await_write_space(stream);
             if data.len() > room {
                 peer.outgoing.push_front(data.split_off(room));
             }

@@ -61,6 +61,8 @@ pub mod code {
     pub const VERSION: u32 = 3;
     /// Nothing was heard for too long.
     pub const TIMEOUT: u32 = 4;
+    /// The node is stopping.
+    pub const SHUTDOWN: u32 = 5;
 }
 
 /// Bytes a dialler may send before it has heard the peer's window. Part of the protocol: every window starts at least here.

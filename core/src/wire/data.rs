@@ -82,6 +82,9 @@ impl Header {
     }
 }
 
+/// The bytes of a header that tell its flow: from and to node, from and to service.
+pub const FLOW: core::ops::Range<usize> = 4..HEADER_LEN;
+
 /// The destination of a raw data frame; `None` if the frame is too short to have one.
 #[inline]
 pub fn to_hash(frame: &[u8]) -> Option<NameHash> {
@@ -119,6 +122,14 @@ pub fn set_hops(frame: &mut [u8], hops: u8) {
 pub fn mark(frame: &mut [u8]) {
     if let Some(byte) = frame.get_mut(3) {
         *byte |= FLAG_CONGESTION as u8;
+    }
+}
+
+/// Resets the flags of a raw data frame, as classic nodes expect them.
+#[inline]
+pub fn clear_flags(frame: &mut [u8]) {
+    if let Some(flags) = frame.get_mut(2..4) {
+        flags.fill(0);
     }
 }
 

@@ -447,6 +447,7 @@ fn config(small: bool) -> Config {
     config.work_types = vec![work("cat", command), work("other", WorkKind::Unavailable { reason })];
     if small {
         config.limits = Limits {
+            node_queue_bytes: 1 << 20,
             link_queue_bytes: 8 << 10,
             links: 3,
             nodes: 6,

@@ -167,7 +167,7 @@ impl<M: Machine> Driver<M> {
                     self.command(Command::ClosePort { port }, Waiting::Nobody);
                 }
             }
-            Source::Link(_) | Source::Pipe(_) => {}
+            Source::Link(_) | Source::Pipe(_) | Source::Quic => {}
         }
     }
 

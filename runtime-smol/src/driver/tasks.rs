@@ -13,6 +13,7 @@ use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;
 use crate::runner;
+use crate::services;
 use crate::task::spawn_blocking;
 
 impl<M: Machine> Driver<M> {
@@ -39,6 +40,22 @@ impl<M: Machine> Driver<M> {
                     if let (Ok(()), Some(listener)) = (told, listener) {
                         control::accept(listener, arrivals).await;
                     }
+                });
+            }
+            Task::ListenService { service, local } => {
+                self.tasks.spawn(async move {
+                    let (result, listener) = listening(services::listen(local).await);
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        services::accept(listener, service, arrivals).await;
+                    }
+                });
+            }
+            Task::Connect { pipe, to } => {
+                self.tasks.spawn(async move {
+                    let result = services::connect(to).await;
+                    // The driver is gone: nobody needs the answer.
+                    let _ = arrivals.send(Arrival::Connected(id, pipe, result)).await;
                 });
             }
             Task::LoadEpoch => self.on_disk(id, TaskResult::Epoch(None), |store| {
@@ -104,6 +121,21 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Pipe(pipe, PipeInput::OpenControl));
                 self.spawner.spawn(control::serve(stream, local));
             }
+            Arrival::Service {
+                service,
+                socket,
+                remote,
+            } => {
+                let (pipe, local) = self.new_pipe();
+                self.input(Input::Pipe(pipe, PipeInput::OpenService { service, remote }));
+                self.spawner.spawn(services::serve(socket, local));
+            }
+            Arrival::Connected(id, pipe, Ok(socket)) => {
+                let local = self.add_pipe(pipe);
+                self.input(Input::Done(id, TaskResult::Connected));
+                self.spawner.spawn(services::serve(socket, local));
+            }
+            Arrival::Connected(id, _, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::Done(id, result) => self.input(Input::Done(id, result)),
             Arrival::UnitDone(finished) => {
                 self.units.on_finished(&finished);

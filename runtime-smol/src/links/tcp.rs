@@ -137,7 +137,7 @@ pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
 }
 
 /// Tries all addresses in turn.
-async fn connect(address: &str) -> Result<(Async<TcpStream>, String), String> {
+pub(crate) async fn connect(address: &str) -> Result<(Async<TcpStream>, String), String> {
     let mut last = None;
     for target in resolve(address).await? {
         match Async::<TcpStream>::connect(target).await {

@@ -13,6 +13,7 @@ use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;
 use crate::runner;
+use crate::services;
 
 impl<M: Machine> Driver<M> {
     pub(super) fn on_task(&mut self, id: TaskId, task: Task) {
@@ -38,6 +39,22 @@ impl<M: Machine> Driver<M> {
                     if let (Ok(()), Some(listener)) = (told, listener) {
                         control::accept(listener, arrivals).await;
                     }
+                });
+            }
+            Task::ListenService { service, local } => {
+                self.tasks.spawn(async move {
+                    let (result, listener) = listening(services::listen(local).await);
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        services::accept(listener, service, arrivals).await;
+                    }
+                });
+            }
+            Task::Connect { pipe, to } => {
+                self.tasks.spawn(async move {
+                    let result = services::connect(to).await;
+                    // The driver is gone: nobody needs the answer.
+                    let _ = arrivals.send(Arrival::Connected(id, pipe, result)).await;
                 });
             }
             Task::LoadEpoch => self.on_disk(id, TaskResult::Epoch(None), |store| {
@@ -103,6 +120,21 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Pipe(pipe, PipeInput::OpenControl));
                 tokio::spawn(control::serve(stream, local));
             }
+            Arrival::Service {
+                service,
+                socket,
+                remote,
+            } => {
+                let (pipe, local) = self.new_pipe();
+                self.input(Input::Pipe(pipe, PipeInput::OpenService { service, remote }));
+                tokio::spawn(services::serve(socket, local));
+            }
+            Arrival::Connected(id, pipe, Ok(socket)) => {
+                let local = self.add_pipe(pipe);
+                self.input(Input::Done(id, TaskResult::Connected));
+                tokio::spawn(services::serve(socket, local));
+            }
+            Arrival::Connected(id, _, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::Done(id, result) => self.input(Input::Done(id, result)),
             Arrival::UnitDone(finished) => {
                 self.units.on_finished(&finished);

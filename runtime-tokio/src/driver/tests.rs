@@ -70,6 +70,7 @@ fn start(outbox: Outbox, react: impl FnMut(&mut Outbox, Input) + Send + 'static)
         Clock::new(),
         None,
         None,
+        None,
     )
     .0
 }
@@ -226,7 +227,7 @@ async fn tasks_are_answered_once_also_when_they_cannot_be_done() {
     };
     assert_eq!(failed(1), "listen tcp: address nowhere: missing port in address");
     assert_eq!(failed(2), "dial tcp 127.0.0.1:1: connect: connection refused");
-    assert!(failed(3).starts_with("error opening Unix socket: "));
+    assert!(failed(3).starts_with("could not acquire lock on socket file: "));
     assert!(matches!(answers[&4], TaskResult::Epoch(None)));
     assert!(matches!(answers[&5], TaskResult::Stored));
     assert!(matches!(&answers[&6], TaskResult::Units(units) if units.is_empty()));
@@ -464,4 +465,13 @@ async fn shutting_down_sends_what_is_queued() {
     });
     mesh.shutdown().await;
     assert_eq!(reading.await.unwrap().len(), 120);
+}
+
+#[tokio::test]
+async fn the_machine_is_told_before_links_are_closed() {
+    let (mesh, mut farewells) = watching(Outbox::default(), |_, input| {
+        matches!(input, Input::Shutdown).then_some(())
+    });
+    mesh.shutdown().await;
+    assert_eq!(farewells.recv().await, Some(()));
 }

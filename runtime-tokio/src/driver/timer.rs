@@ -12,14 +12,14 @@ use crate::clock::Clock;
 
 /// One timer for all deadlines. It only wakes us; whether a deadline has come is decided by the clock.
 #[derive(Default)]
-pub(super) struct Timer {
+pub(crate) struct Timer {
     sleep: Option<Pin<Box<Sleep>>>,
     armed: Option<Instant>,
 }
 
 impl Timer {
     /// Whether the deadline has come. If not, the task is woken when it does.
-    pub(super) fn poll_due(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Deadline) -> bool {
+    pub(crate) fn poll_due(&mut self, cx: &mut Context<'_>, clock: Clock, deadline: Deadline) -> bool {
         let at = match deadline {
             Deadline::Idle => {
                 self.armed = None;

@@ -14,10 +14,7 @@ use receptor_host::adapter::{Batch, Flag, FrameReader};
 use receptor_host::error_text::os_text;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
 
-/// Bytes of frames pulled from the node at one time. What is not yet pulled stays where priorities can see it.
-pub(crate) const PULL_BYTES: usize = 256 << 10;
-
-/// Parts given to one gathered write. Two per frame.
+/// Parts given to one gathered write. Two per large frame.
 const GATHER: usize = 128;
 
 /// A closing link is flushed for so long at most.
@@ -88,9 +85,14 @@ impl Link {
         self.batch.has_remaining()
     }
 
+    /// Bytes of frames to be pulled from the node at one time. What is not yet pulled stays where priorities can see it.
+    pub(crate) fn room(&self) -> usize {
+        self.batch.room()
+    }
+
     /// Takes frames to be written after what is under way.
     pub(crate) fn enqueue(&mut self, frames: &mut Vec<BytesMut>) {
-        self.batch.extend(frames.drain(..));
+        self.batch.extend(frames);
         if !self.connection.is_write_vectored() {
             self.batch.coalesce();
         }
@@ -99,7 +101,11 @@ impl Link {
     /// Writes until everything is out or the connection takes no more; then the flag will be raised.
     pub(crate) fn write(&mut self) -> Poll<io::Result<()>> {
         let mut cx = Context::from_waker(&self.waker);
-        write_batch(&mut self.connection, &mut self.batch, &mut cx)
+        let written = write_batch(&mut self.connection, &mut self.batch, &mut cx);
+        if written.is_pending() {
+            self.batch.blocked();
+        }
+        written
     }
 
     /// Writes what is under way and closes the sending half, within a second; says how that went.
@@ -242,7 +248,7 @@ mod tests {
         }
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn closing_flushes_first() {
         let (mut link, mut far, _ready) = link(16);
         link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);

@@ -73,7 +73,7 @@ pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
 }
 
 /// Tries all addresses in turn.
-async fn connect(address: &str) -> Result<(TcpStream, String), String> {
+pub(crate) async fn connect(address: &str) -> Result<(TcpStream, String), String> {
     let mut last = None;
     for target in resolve(address).await? {
         match TcpStream::connect(target).await {

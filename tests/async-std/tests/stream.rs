@@ -7,6 +7,7 @@ use std::time::Duration;
 use async_std::future::timeout;
 use async_std::io::{ReadExt as _, Write as _, WriteExt as _};
 use async_std::task;
+use receptor_host::tcp::free_loopback_port;
 use receptor_smol::config::{Backend, BackendKind};
 use receptor_smol::{Config, Mesh, NodeId, Options};
 
@@ -23,12 +24,7 @@ async fn start(name: &str, kind: BackendKind) -> Mesh {
 }
 
 async fn exchange() {
-    // Free a moment ago.
-    let address = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let bind = address.to_string();
+    let bind = format!("127.0.0.1:{}", free_loopback_port().unwrap());
     let a = start("a", BackendKind::TcpListener { bind: bind.clone() }).await;
     let b = start(
         "b",
@@ -70,5 +66,5 @@ async fn exchange() {
 
 #[test]
 fn two_nodes_exchange_a_stream() {
-    task::block_on(timeout(Duration::from_secs(60), exchange())).unwrap();
+    task::block_on(timeout(Duration::from_secs(120), exchange())).unwrap();
 }

@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::until;
+use super::{PATIENCE, until};
 
 /// How long a client waits for any single answer.
-const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+const ANSWER_LIMIT: Duration = PATIENCE;
 /// How long a unit may take in a test unless the test says otherwise.
-pub const UNIT_LIMIT: Duration = Duration::from_secs(60);
+pub const UNIT_LIMIT: Duration = PATIENCE;
 
 /// One session of the control service.
 #[derive(Debug)]

@@ -22,12 +22,12 @@ mod wait;
 pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes};
-pub use peers::{go_node, python_client, script};
+pub use peers::{aioquic, go_node, python_client, script};
 pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};
 pub use scratch::{Process, Scratch};
-pub use wait::{holds_for, until};
+pub use wait::{PATIENCE, holds_for, until};
 
 use std::io::Write as _;
 

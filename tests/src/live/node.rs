@@ -11,10 +11,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::scratch::MARK;
-use super::{Control, Scratch, Submitted, free_port, receptor, until};
+use super::{Control, PATIENCE, Scratch, Submitted, free_port, receptor, until};
 
 /// How long a daemon may take until it answers, and a small mesh until all its routes are there.
-const START_LIMIT: Duration = Duration::from_secs(20);
+const START_LIMIT: Duration = PATIENCE;
 /// As much of a log as a failing test prints.
 const LOG_LINES: usize = 120;
 

@@ -24,6 +24,11 @@ pub fn python_client() -> Option<&'static Path> {
         .as_deref()
 }
 
+/// A Python interpreter that has aioquic, or `None` with a line on the terminal when it cannot be had here.
+pub fn aioquic() -> Option<PathBuf> {
+    fetch("fetch-aioquic", "aioquic", "bin/python")
+}
+
 /// A script of `tests/peers`.
 pub fn script(name: &str) -> PathBuf {
     workspace().join("tests/peers").join(name)

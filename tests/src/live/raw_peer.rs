@@ -4,6 +4,8 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
+use super::PATIENCE;
+
 /// One TCP connection to a listener of a node.
 #[derive(Debug)]
 pub struct RawPeer(TcpStream);
@@ -72,9 +74,7 @@ impl RawPeer {
     pub fn connect(port: u16) -> Self {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).expect("the node listens");
         stream.set_nodelay(true).expect("a socket option");
-        stream
-            .set_write_timeout(Some(Duration::from_secs(10)))
-            .expect("a socket option");
+        stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
         Self(stream)
     }
 

@@ -3,13 +3,10 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{python_client, script, until};
-
-const LIMIT: Duration = Duration::from_secs(60);
+use super::{PATIENCE, python_client, script, until};
 
 /// The client, pointed at one control socket.
 #[derive(Debug)]
@@ -92,7 +89,7 @@ impl Receptorctl {
             .spawn()
             .expect("the client can be started");
         let what = format!("{command:?} ends");
-        let status = until(&what, LIMIT, || {
+        let status = until(&what, PATIENCE, || {
             child
                 .try_wait()
                 .map_err(|error| error.to_string())?

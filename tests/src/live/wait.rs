@@ -3,6 +3,9 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+/// Longer than anything that should happen takes on a machine that is slow and busy: only what hangs reaches it.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
 const STEP: Duration = Duration::from_millis(20);
 
 /// Asks `poll` until it answers `Ok`; panics with its last complaint when `limit` has passed.

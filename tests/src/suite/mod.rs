@@ -16,19 +16,17 @@ pub mod on_tokio;
 mod setup;
 mod table;
 
+pub use crate::live::PATIENCE;
 pub use bridge::Bridge;
 pub use setup::{Bench, Setup, chain, until_reachable, until_unreachable};
 pub use table::{Column, Table};
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use self::adapter::Adapter;
 use crate::live::{unit_runner, until};
-
-/// Nobody waits longer than this for anything in a case.
-pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Runs a case and puts its outcome into the table.
 pub fn run(

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use receptor_core::config::{Backend, BackendKind, Config, ControlService, SocketFile, WorkKind, WorkType};
+use receptor_core::config::{Backend, BackendKind, Config, ControlService, Service, SocketFile, WorkKind, WorkType};
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_host::runner::RunnerProgram;
 
@@ -13,7 +13,7 @@ use super::adapter::{Adapter, Error, Node, Options, StartError};
 use crate::live::{Control, Scratch, free_port, unit_runner, until};
 
 /// A ping lost while routes change would be answered after ten seconds.
-const PING: Duration = Duration::from_millis(300);
+const PING: Duration = Duration::from_secs(1);
 
 /// What one run of a case has.
 pub struct Bench {
@@ -178,6 +178,13 @@ impl Setup {
                 mode: 0o600,
             }),
         });
+        self
+    }
+
+    /// A service between local sockets and the mesh.
+    #[must_use]
+    pub fn service(mut self, service: Service) -> Self {
+        self.config.services.push(service);
         self
     }
 

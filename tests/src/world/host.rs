@@ -14,6 +14,8 @@ use receptor_core::time::{Duration, Instant};
 use receptor_core::workceptor::{Change, Record, UnitId, UnitTask, UnitTaskResult};
 
 use super::disk::Disk;
+use super::network;
+use super::quic::StandIn;
 use super::runner::Runner;
 use super::{Happening, NodeIndex, World};
 
@@ -44,6 +46,7 @@ impl PipeEnd {
 pub struct Host {
     pub(super) config: Config,
     pub(super) node: Option<Node>,
+    pub(super) quic: StandIn,
     /// Counts lives, so that what was scheduled for an earlier one is void.
     pub(super) life: u64,
     /// Counts boots of the machine.
@@ -66,10 +69,11 @@ pub struct Host {
 }
 
 impl Host {
-    pub(super) fn new(config: Config, node: Node) -> Self {
+    pub(super) fn new(config: Config, node: Node, quic: StandIn) -> Self {
         Self {
             config,
             node: Some(node),
+            quic,
             life: 0,
             boots: 0,
             disk: Disk::default(),
@@ -106,7 +110,8 @@ impl Host {
         self.boots += 1;
     }
 
-    pub(super) fn boot(&mut self, node: Node) {
+    pub(super) fn boot(&mut self, node: Node, quic: StandIn) {
+        self.quic = quic;
         self.events.clear();
         self.node = Some(node);
     }
@@ -148,6 +153,16 @@ impl Host {
         self.pipes.get(&id)
     }
 
+    /// Bytes received on every open pipe.
+    pub fn received(&self) -> BTreeMap<PipeId, usize> {
+        self.pipes.iter().map(|(&id, pipe)| (id, pipe.inbox.len())).collect()
+    }
+
+    /// The running node.
+    pub fn node(&self) -> &Node {
+        self.node.as_ref().expect("a node that is up")
+    }
+
     pub(super) fn pipe_mut(&mut self, id: PipeId) -> &mut PipeEnd {
         self.pipes.get_mut(&id).expect("an open pipe")
     }
@@ -186,13 +201,14 @@ impl World {
                 self.carry_out(index, output);
             }
             progress |= self.pump_pipes(index);
+            progress |= self.pump_quic(index);
             if !progress {
                 break;
             }
         }
         let host = &mut self.hosts[index];
         let Some(node) = &host.node else { return };
-        let at = match node.next_deadline() {
+        let at = match node.next_deadline().min(host.quic.next_deadline()) {
             Deadline::Now => panic!("node {index} says that outputs wait, and there are none"),
             Deadline::At(at, _) => at.max(self.now),
             Deadline::Idle => return,
@@ -209,6 +225,16 @@ impl World {
             node.handle(now, input)
                 .unwrap_or_else(|error| panic!("node {index}: {error}"));
         }
+    }
+
+    fn pump_quic(&mut self, index: NodeIndex) -> bool {
+        let mut progress = false;
+        let now = self.now;
+        while let Some(output) = self.hosts[index].quic.poll_output(now) {
+            progress = true;
+            self.tell_node(index, Input::Quic(output));
+        }
+        progress
     }
 
     fn pump_pipes(&mut self, index: NodeIndex) -> bool {
@@ -250,6 +276,10 @@ impl World {
                 }
             }
             Output::Pipe(id, output) => self.carry_out_pipe(index, id, output),
+            Output::Quic(message) => {
+                let now = self.now;
+                self.hosts[index].quic.handle(now, message);
+            }
             Output::Task(task, what) => self.carry_out_task(index, task, what),
             Output::Reply(CommandId(id), reply) => {
                 self.trace.note(self.now, index, "reply", id as usize);
@@ -392,8 +422,8 @@ impl World {
 
     /// Takes frames from a node as fast as the wire allows.
     pub(super) fn pull(&mut self, index: NodeIndex, link: LinkId) {
-        /// As much as a socket would take at once.
-        const BATCH: usize = 256 << 10;
+        /// As much as a slow socket takes at once: adapters let the kernel hold no more unsent.
+        const BATCH: usize = 32 << 10;
         let options = self.network.options;
         let (now, clocks) = (self.now, self.clocks());
         loop {
@@ -416,8 +446,12 @@ impl World {
             if frames.is_empty() {
                 return;
             }
-            for frame in frames {
-                let lost = frame[0] == 0 && self.rng.below(1000) < options.loss_per_mille;
+            for mut frame in frames {
+                let mut lost = frame[0] == 0 && self.rng.below(1000) < options.loss_per_mille;
+                if options.classic {
+                    frame = network::without_ext(frame);
+                }
+                lost |= options.without_native && network::is_native(&frame);
                 let jitter = Duration::from_nanos(self.rng.below(options.jitter.as_nanos() as u64 + 1));
                 let Some(end) = self.network.end(index, link) else {
                     return;

@@ -6,6 +6,7 @@
 mod disk;
 mod host;
 mod network;
+mod quic;
 mod runner;
 mod trace;
 
@@ -24,6 +25,7 @@ use receptor_core::workceptor::{RunnerEvent, UnitId};
 pub use disk::Disk;
 pub use host::Host;
 pub use network::{LinkOptions, Network};
+use quic::StandIn;
 pub use trace::Trace;
 
 /// Index of a node in its world; stays the same across restarts.
@@ -139,10 +141,12 @@ impl World {
     }
 
     /// Starts a node with an empty disk.
-    pub fn start(&mut self, config: Config) -> NodeIndex {
+    pub fn start(&mut self, mut config: Config) -> NodeIndex {
+        config.quic = true;
         let index = self.hosts.len();
         let node = Node::new(config.clone(), self.seed(), self.clocks()).expect("a valid configuration");
-        self.hosts.push(Host::new(config, node));
+        let quic = StandIn::new(self.seed());
+        self.hosts.push(Host::new(config, node, quic));
         self.settle(index);
         index
     }
@@ -161,6 +165,11 @@ impl World {
         self.network.unbind(index);
     }
 
+    /// Tells a node that its program ends. Run on for a moment, then [`World::kill`] it, as an adapter flushes and closes.
+    pub fn shut_down(&mut self, index: NodeIndex) {
+        self.input(index, Input::Shutdown);
+    }
+
     /// Cuts the power: as [`World::kill`], and what was not synced is lost, and so are the runners.
     pub fn crash(&mut self, index: NodeIndex) {
         self.kill(index);
@@ -172,7 +181,8 @@ impl World {
         assert!(!self.hosts[index].is_up(), "node {index} is running");
         let (config, seed) = (self.hosts[index].config.clone(), self.seed());
         let node = Node::new(config, seed, self.clocks()).expect("a valid configuration");
-        self.hosts[index].boot(node);
+        let quic = StandIn::new(self.seed());
+        self.hosts[index].boot(node, quic);
         self.trace.note(self.now, index, "restarted", 0);
         self.settle(index);
     }
@@ -397,6 +407,8 @@ impl World {
             Happening::Timeout { node } if alive(self, node) && self.hosts[node].timer == Some(self.now) => {
                 self.hosts[node].timer = None;
                 self.trace.note(self.now, node, "timeout", 0);
+                let now = self.now;
+                self.hosts[node].quic.handle_timeout(now);
                 self.input(node, Input::Timeout);
             }
             _ => {}

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use bytes::BytesMut;
 use receptor_core::id::{BackendId, LinkId};
 use receptor_core::time::{Duration, Instant};
+use receptor_core::wire::data::HEADER_LEN;
 
 use super::NodeIndex;
 
@@ -18,6 +20,10 @@ pub struct LinkOptions {
     pub loss_per_mille: u64,
     /// Bytes per second of each direction; `None` is infinite.
     pub rate: Option<u64>,
+    /// Nodes look like classic ones to each other: `Ext` is taken out of their control messages.
+    pub classic: bool,
+    /// Native streams do not pass, as if the other end could not speak them any more.
+    pub without_native: bool,
 }
 
 impl Default for LinkOptions {
@@ -27,8 +33,27 @@ impl Default for LinkOptions {
             jitter: Duration::ZERO,
             loss_per_mille: 0,
             rate: None,
+            classic: false,
+            without_native: false,
         }
     }
+}
+
+/// A control message as a classic node would have said it.
+pub(super) fn without_ext(frame: BytesMut) -> BytesMut {
+    if !matches!(frame[0], 1 | 2) {
+        return frame;
+    }
+    let mut message: serde_json::Value = serde_json::from_slice(&frame[1..]).expect("our messages are JSON");
+    message.as_object_mut().expect("an object").remove("Ext");
+    let mut stripped = BytesMut::from(&frame[..1]);
+    stripped.extend_from_slice(message.to_string().as_bytes());
+    stripped
+}
+
+/// Whether a frame carries a packet of a native stream.
+pub(super) fn is_native(frame: &[u8]) -> bool {
+    frame[0] == 0 && frame.len() > HEADER_LEN && receptor_core::stream::is_native(&frame[HEADER_LEN..])
 }
 
 /// One end of a wire.

@@ -47,9 +47,11 @@ struct State {
     incoming_ended: bool,
     /// Taken by the local side, not yet told to the node.
     drained: usize,
-    /// From the local side, not yet taken by the driver.
-    outgoing: BytesMut,
-    /// Nothing follows `outgoing`.
+    /// From the local side, not yet taken by the driver: whole pieces, then `tail`.
+    outgoing: VecDeque<Bytes>,
+    /// Small writes, gathered.
+    tail: BytesMut,
+    /// Nothing follows `outgoing` and `tail`.
     outgoing_ended: bool,
     /// The node was told so.
     outgoing_end_told: bool,
@@ -69,13 +71,22 @@ impl Shared {
     }
 }
 
+impl State {
+    /// Ends the gathering of small writes.
+    fn close_tail(&mut self) {
+        if !self.tail.is_empty() {
+            self.outgoing.push_back(std::mem::take(&mut self.tail).freeze());
+        }
+    }
+}
+
 /// What the local side did since the driver last looked. To be told to the node in the order of the fields.
 #[derive(Default, PartialEq, Debug)]
 pub struct LocalNews {
     /// Bytes taken.
     pub drained: usize,
     /// Bytes written.
-    pub data: Bytes,
+    pub data: VecDeque<Bytes>,
     /// No more will be written.
     pub eof: bool,
     /// The local end was dropped.
@@ -93,9 +104,10 @@ impl DriverEnd {
         let mut state = self.shared.lock();
         let eof = state.outgoing_ended && !state.outgoing_end_told;
         state.outgoing_end_told |= eof;
+        state.close_tail();
         LocalNews {
             drained: std::mem::take(&mut state.drained),
-            data: std::mem::take(&mut state.outgoing).freeze(),
+            data: std::mem::take(&mut state.outgoing),
             eof,
             closed: state.closed_by_local,
         }
@@ -205,10 +217,32 @@ impl LocalEnd {
             return Poll::Pending;
         }
         state.credit -= count;
-        state.outgoing.extend_from_slice(&data[..count]);
+        state.tail.extend_from_slice(&data[..count]);
         drop(state);
         self.shared.flag.raise();
         Poll::Ready(Some(count))
+    }
+
+    /// As [`Self::poll_write`], without a copy: what the credit allows is cut off the front of `data`. For pieces of some
+    /// size: small ones are better copied together.
+    pub fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Option<()>> {
+        let mut state = self.shared.lock();
+        if state.closed_by_node || state.outgoing_ended {
+            return Poll::Ready(None);
+        }
+        let count = data.len().min(state.credit);
+        if count == 0 && !data.is_empty() {
+            state.writer = Some(cx.waker().clone());
+            return Poll::Pending;
+        }
+        state.credit -= count;
+        if count > 0 {
+            state.close_tail();
+            state.outgoing.push_back(data.split_to(count));
+        }
+        drop(state);
+        self.shared.flag.raise();
+        Poll::Ready(Some(()))
     }
 
     /// Waits until the node has granted at least one byte; answers how many, `None` if the pipe is closed.
@@ -285,6 +319,10 @@ mod tests {
             .is_ready()
     }
 
+    fn taken(driver: &DriverEnd) -> Vec<u8> {
+        driver.take_news().data.iter().flatten().copied().collect()
+    }
+
     fn write(local: &LocalEnd, data: &[u8]) -> Poll<Option<usize>> {
         local.poll_write(&mut Context::from_waker(Waker::noop()), data)
     }
@@ -300,12 +338,33 @@ mod tests {
         assert_eq!(write(&local, &data), Poll::Ready(Some(PIPE_WINDOW)));
         assert!(write(&local, &data).is_pending());
         assert!(raised(&ready));
-        assert_eq!(driver.take_news().data.len(), PIPE_WINDOW);
+        assert_eq!(taken(&driver).len(), PIPE_WINDOW);
         // That the driver took the bytes is no credit: the node gives it.
         assert!(write(&local, &data).is_pending());
         driver.grant(3);
         assert_eq!(write(&local, &data), Poll::Ready(Some(3)));
         assert!(write(&local, &data).is_pending());
+    }
+
+    #[test]
+    fn whole_pieces_and_small_writes_keep_their_order() {
+        let (_ready, driver, local) = new();
+        assert_eq!(write(&local, b"a"), Poll::Ready(Some(1)));
+        assert_eq!(write(&local, b"b"), Poll::Ready(Some(1)));
+        let piece = Bytes::from_static(b"whole");
+        let cx = &mut Context::from_waker(Waker::noop());
+        assert_eq!(local.poll_write_bytes(cx, &mut piece.clone()), Poll::Ready(Some(())));
+        assert_eq!(write(&local, b"c"), Poll::Ready(Some(1)));
+        let news = driver.take_news();
+        assert_eq!(news.data, [&b"ab"[..], b"whole", b"c"]);
+        assert_eq!(news.data[1].as_ptr(), piece.as_ptr(), "not copied");
+        assert_eq!(local.poll_credit(cx), Poll::Ready(Some(PIPE_WINDOW - 8)));
+        let mut long = Bytes::from(vec![0; PIPE_WINDOW]);
+        assert_eq!(local.poll_write_bytes(cx, &mut long), Poll::Ready(Some(())));
+        assert_eq!(long.len(), 8);
+        assert!(local.poll_write_bytes(cx, &mut long).is_pending());
+        local.shut_down();
+        assert_eq!(local.poll_write_bytes(cx, &mut long), Poll::Ready(None));
     }
 
     #[test]
@@ -357,10 +416,8 @@ mod tests {
         local.shut_down();
         assert_eq!(write(&local, b"more"), Poll::Ready(None));
         let news = driver.take_news();
-        assert_eq!(
-            (&news.data[..], news.eof, news.closed),
-            (&b"last words"[..], true, false)
-        );
+        assert_eq!((news.data.len(), news.eof, news.closed), (1, true, false));
+        assert_eq!(news.data[0], b"last words"[..]);
         assert_eq!(driver.take_news(), LocalNews::default(), "the end is told once");
         assert_eq!(write(&local, b"more"), Poll::Ready(None));
 

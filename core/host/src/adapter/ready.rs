@@ -23,6 +23,8 @@ pub enum Source {
     ListenerDropped(ServiceName),
     /// The application dropped its datagram socket.
     PortDropped(PortId),
+    /// The QUIC endpoint has messages for the node.
+    Quic,
 }
 
 /// The queue of raised flags; the driver is its only consumer.

@@ -13,9 +13,6 @@ use super::lines::{HELLO, Lines};
 /// Most connections; later ones are closed at once.
 const LIMIT: usize = 8;
 
-/// How long the last words may take.
-const LAST_WORDS: Duration = Duration::from_secs(1);
-
 struct Client {
     stream: UnixStream,
     input: Lines,
@@ -95,11 +92,11 @@ impl Clients {
         self.connected.retain(|client| !client.gone);
     }
 
-    /// Tells everybody the last news and that the unit is finished; waits a little for slow ones.
-    pub(super) fn farewell(&mut self, news: News) {
+    /// Tells everybody the last news and that the unit is finished; waits so long for slow ones.
+    pub(super) fn farewell(&mut self, news: News, patience: Duration) {
         // Whoever has connected meanwhile hears it too.
         self.serve();
-        let end = Instant::now() + LAST_WORDS;
+        let end = Instant::now() + patience;
         for client in &mut self.connected {
             while !client.gone && !client.tell(news) {
                 let left = end.saturating_duration_since(Instant::now());
@@ -193,10 +190,11 @@ mod tests {
                 .map(Result::unwrap)
                 .collect::<Vec<_>>()
         });
-        clients.farewell(News {
+        let last = News {
             running: true,
             size: 100_000,
-        });
+        };
+        clients.farewell(last, Duration::from_secs(120));
         drop(clients);
         let lines = reader.join().unwrap();
         assert_eq!(lines[..2], ["receptor-runner 1", "running"]);

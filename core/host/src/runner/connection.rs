@@ -120,9 +120,9 @@ fn start(
         .arg(program)
         .args(args);
     command.stdin(OwnedFd::from(listener)).stdout(read).stderr(write);
-    let process = OwnChild::spawn(&mut command)?;
-    // The command still holds the listening socket, so this works however fast the runner is.
+    // Before the runner is there: one that ends at once removes the socket. The command holds the listening one.
     let stream = unix_path::connect(&dir.path().join(SOCKET))?;
+    let process = OwnChild::spawn(&mut command)?;
     Ok(connection(dir, stream, Runner::Child { process, pipe }))
 }
 

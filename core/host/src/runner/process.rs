@@ -29,6 +29,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Between two attempts to write a record, and between two records of the size while no daemon listens.
 const RECORD_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How long the last words may take.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Exit code for arguments that make no sense.
 const USAGE: u8 = 2;
 
@@ -79,7 +82,7 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
             let recorded = record_end(&dir, &Change::SpawnFailed { text });
             remove_socket(&dir)?;
             if recorded {
-                clients.farewell(News::default());
+                clients.farewell(News::default(), LAST_WORDS);
             }
             return Ok(());
         }
@@ -336,7 +339,7 @@ impl Runner {
         // Before the last words: after them the directory may be removed.
         remove_socket(&self.dir)?;
         if recorded {
-            self.clients.farewell(news);
+            self.clients.farewell(news, LAST_WORDS);
         }
         Ok(())
     }

@@ -135,6 +135,36 @@ fn a_classic_node_never_hears_of_itself() {
     assert!(on_classic(&frames).iter().all(|u| u.node_id != "c"));
 }
 
+#[test]
+fn a_classic_node_hears_of_a_later_run_of_its_name_which_it_alone_can_deny() {
+    let (mut router, mut at) = border();
+    let later = Record {
+        epoch: epoch(7),
+        ..record("c", 1, &["e"])
+    };
+    hear(&mut router, at, vec![later]);
+    let told = on_classic(&pass(&mut router, &mut at, Duration::from_secs(30)));
+    let of_c: Vec<u64> = told.iter().filter(|u| u.node_id == "c").map(|u| u.epoch).collect();
+    assert_eq!(of_c, [epoch(7)]);
+    let denial = RoutingUpdate {
+        suspected_duplicate: epoch(7),
+        ..update("c", "c", 9, &[("own", 1.0)])
+    };
+    router.on_route(now_at(at), CLASSIC, &denial);
+    let frames = pass(&mut router, &mut at, Duration::from_secs(1));
+    assert!(
+        frames.iter().any(|(link, f)| *link == OURS.0 && f[0] == 0x41),
+        "passed on to our nodes"
+    );
+    router.on_route(now_at(at), CLASSIC, &update("c", "c", 10, &[("own", 1.0)]));
+    pass(&mut router, &mut at, Duration::from_secs(1));
+    assert_eq!(
+        router.known_costs()[&NodeId::new("c")].len(),
+        1,
+        "the run with the lower epoch is heard again"
+    );
+}
+
 fn advert(time: u64, cancel: bool) -> Advertisement {
     Advertisement {
         node_id: "x".into(),

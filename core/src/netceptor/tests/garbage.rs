@@ -147,7 +147,9 @@ proptest! {
                 Step::Advert(link, frame) => router.on_advert(now, LinkId(link), &frame),
                 Step::Extended(link, frame) => router.on_extended(now, LinkId(link), &frame),
                 Step::Data(mut frame) => drop(router.classify_data(now, &mut frame)),
-                Step::Accept(link, hello) => router.link_accepted(now, LinkId(link), 1.0, &hello),
+                Step::Accept(link, hello) => {
+                    router.link_accepted(now, LinkId(link), 1.0, &hello);
+                }
                 Step::Lose(link) => router.link_lost(now, LinkId(link)),
                 Step::Wait(millis) => {
                     mono = mono + Duration::from_millis(millis);

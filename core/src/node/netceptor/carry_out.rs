@@ -15,7 +15,7 @@ impl Netceptor {
     /// Does with a data frame what the router said.
     pub(super) fn dispose(&mut self, verdict: DataVerdict, frame: BytesMut) {
         match verdict {
-            DataVerdict::Forward(link) => self.push_data(link, frame),
+            DataVerdict::Forward(link) => self.push(link, Priority::Transit, frame),
             DataVerdict::Port(port, header) => self.deliver(Owner::Port(port), header, payload(frame)),
             DataVerdict::Deliver(header) => self.deliver(Owner::Stream, header, payload(frame)),
             DataVerdict::Consumed | DataVerdict::Drop(_) => {}
@@ -44,7 +44,7 @@ impl Netceptor {
     pub(super) fn carry_out(&mut self, output: RouterOutput) {
         match output {
             RouterOutput::Send(link, Class::Control, frame) => self.push(link, Priority::Control, frame),
-            RouterOutput::Send(link, Class::Data, frame) => self.push_data(link, frame),
+            RouterOutput::Send(link, Class::Data, frame) => self.push(link, Priority::Own, frame),
             RouterOutput::Local { owner, header, payload } => self.deliver(owner, header, payload),
             RouterOutput::Unreachable {
                 service,

@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use crate::deadline::Deadline;
 use crate::id::{BackendId, LinkId, NodeId};
-use crate::link::{Egress, Priority, Session, SessionConfig, framing};
+use crate::link::{Budget, Egress, EgressStats, Priority, Session, SessionConfig, framing};
 use crate::time::Instant;
 
 /// One link and what waits on it.
@@ -21,6 +21,8 @@ pub(super) struct Link {
     pub(super) remote: String,
     pub(super) session: Session,
     egress: Egress,
+    /// Whether it stands in [`Links::unsettled`].
+    will_settle: bool,
     /// Whether the adapter was told that frames wait and has not yet emptied the queue.
     signalled: bool,
     /// Whether the adapter was told to close.
@@ -28,6 +30,22 @@ pub(super) struct Link {
     /// When the session's timer is looked at next: never later than its deadline, but it may be earlier, since traffic
     /// moves the idle deadline and must not cost a timer operation per frame.
     timer: Option<Instant>,
+}
+
+/// One link, its peer, and what waits on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct LinkStats {
+    /// The link.
+    pub link: LinkId,
+    /// The backend that made it.
+    pub backend: BackendId,
+    /// The other end's address, for logs.
+    pub remote: String,
+    /// The peer, once it is accepted.
+    pub peer: Option<NodeId>,
+    /// Its queues.
+    pub egress: EgressStats,
 }
 
 /// What became of a pushed frame.
@@ -49,22 +67,69 @@ pub(super) struct Links {
     timers: BTreeSet<(Instant, LinkId)>,
     peers: BTreeMap<NodeId, LinkId>,
     queue_bytes: usize,
+    budget: Budget,
+    seed: u64,
+    /// The latest time that was told: when frames that are pushed now began to wait.
+    now: Instant,
+    /// Links with frames that came at this very time, and may leave before it passes.
+    unsettled: Vec<LinkId>,
 }
 
 impl Link {
-    /// Frames dropped for want of room.
-    pub(super) fn dropped(&self) -> u64 {
-        self.egress.dropped()
+    /// What its queue did.
+    pub(super) fn stats(&self) -> EgressStats {
+        self.egress.stats()
     }
 }
 
 impl Links {
-    pub(super) fn new(queue_bytes: usize, seed: u64) -> Self {
+    pub(super) fn new(queue_bytes: usize, node_queue_bytes: usize, seed: u64) -> Self {
         Self {
             table: HashMap::with_hasher(FixedState::with_seed(seed)),
             timers: BTreeSet::new(),
             peers: BTreeMap::new(),
             queue_bytes,
+            budget: Budget::new(node_queue_bytes),
+            seed,
+            now: Instant::ZERO,
+            unsettled: Vec::new(),
+        }
+    }
+
+    /// Time passes. Frames that are still here have to wait, and must not keep the buffers they came in.
+    pub(super) fn advance(&mut self, now: Instant) {
+        if now <= self.now {
+            return;
+        }
+        self.now = now;
+        while let Some(id) = self.unsettled.pop() {
+            if let Some(link) = self.table.get_mut(&id) {
+                link.will_settle = false;
+                link.egress.settle(&mut self.budget);
+            }
+        }
+    }
+
+    /// All links and what their queues hold and did, in no order.
+    pub(super) fn stats(&self) -> impl Iterator<Item = LinkStats> + '_ {
+        self.table.iter().map(|(&id, link)| LinkStats {
+            link: id,
+            backend: link.backend,
+            remote: link.remote.clone(),
+            peer: link.session.peer().map(|(peer, _)| peer.clone()),
+            egress: link.egress.stats(),
+        })
+    }
+
+    /// Bytes that the queues of all links hold together.
+    pub(super) fn held(&self) -> usize {
+        self.budget.held()
+    }
+
+    /// The peer of a link is one of our kind, or it is not.
+    pub(super) fn set_extended(&mut self, id: LinkId, is_extended: bool) {
+        if let Some(link) = self.table.get_mut(&id) {
+            link.egress.set_extended(is_extended);
         }
     }
 
@@ -81,7 +146,8 @@ impl Links {
             backend,
             remote,
             session: Session::new(config, now),
-            egress: Egress::new(self.queue_bytes),
+            egress: Egress::new(self.queue_bytes, self.seed ^ id.0),
+            will_settle: false,
             signalled: false,
             closing: false,
             timer: None,
@@ -102,7 +168,8 @@ impl Links {
 
     /// Takes a link out of the table.
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
-        let link = self.table.remove(&id)?;
+        let mut link = self.table.remove(&id)?;
+        link.egress.close(&mut self.budget);
         if let Some(at) = link.timer {
             self.timers.remove(&(at, id));
         }
@@ -131,8 +198,15 @@ impl Links {
         let Some(link) = self.table.get_mut(&id).filter(|link| !link.closing) else {
             return Pushed::Gone;
         };
-        if framing::prefix(frame.len()).is_none() || !link.egress.push(priority, frame) {
+        if framing::prefix(frame.len()).is_none() {
             return Pushed::Dropped;
+        }
+        if !link.egress.push(self.now, priority, frame, &mut self.budget) {
+            return Pushed::Dropped;
+        }
+        if !link.will_settle && link.egress.is_unsettled() {
+            link.will_settle = true;
+            self.unsettled.push(id);
         }
         if link.signalled {
             return Pushed::Queued;
@@ -141,9 +215,14 @@ impl Links {
         Pushed::Signal
     }
 
-    /// Whether local senders should hold back on this link.
+    /// Whether streams of this node should hold back on this link.
     pub(super) fn is_congested(&self, id: LinkId) -> bool {
         self.table.get(&id).is_some_and(|link| link.egress.is_congested())
+    }
+
+    /// Whether those that held back should go on.
+    pub(super) fn has_room(&self, id: LinkId) -> bool {
+        self.table.get(&id).is_none_or(|link| link.egress.has_room())
     }
 
     /// Moves frames of up to about `max_bytes` out; returns whether the queue is empty now.
@@ -153,7 +232,9 @@ impl Links {
         };
         let mut taken = 0;
         while taken < max_bytes {
-            let Some(frame) = link.egress.pop() else { break };
+            let Some(frame) = link.egress.pop(self.now, &mut self.budget) else {
+                break;
+            };
             taken += frame.len();
             into.push(frame);
         }

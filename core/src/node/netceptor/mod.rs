@@ -15,6 +15,7 @@ use alloc::vec::Vec;
 use bytes::{Bytes, BytesMut};
 
 use self::backends::Backends;
+pub use self::links::LinkStats;
 use self::links::Links;
 use super::io::{Event, Level, LinkOutput};
 use super::{ConfigError, check_node};
@@ -22,14 +23,15 @@ use crate::config::Config;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
+use crate::link::Priority;
 use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
 use crate::rng::Rng;
 use crate::time::Now;
-use crate::wire::classic::WorkCommand;
+use crate::wire::classic::{Ext, WorkCommand};
 use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
-/// What this code tells its own kind it can do: nothing optional yet.
-const CAPABILITIES: u64 = 0;
+/// What this code tells its own kind it can do (`docs/protocol-extended.md` §2).
+const CAPABILITIES: u64 = Ext::STREAMS | Ext::WORK_SESSIONS;
 
 /// What a [`Netceptor`] wants of the program around it.
 #[derive(Debug)]
@@ -102,7 +104,7 @@ impl Netceptor {
             max_links: limits.links,
             begun: false,
             backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
-            links: Links::new(limits.link_queue_bytes, rng.next_u64()),
+            links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
             router: Router::new(config.node_id.clone(), CAPABILITIES, limits, rng.fork(), now),
             loopback: VecDeque::new(),
             outputs: VecDeque::new(),
@@ -189,8 +191,9 @@ impl Netceptor {
                 .map_or(link.remote.as_str(), |(peer, _)| peer.as_str());
             self.log(Level::Info, alloc::format!("connection to {peer} is gone: {reason}"));
         }
-        if link.dropped() > 0 {
-            let (remote, dropped) = (&link.remote, link.dropped());
+        let dropped = link.stats().dropped();
+        if dropped > 0 {
+            let remote = &link.remote;
             self.log(
                 Level::Info,
                 alloc::format!("connection to {remote} had dropped {dropped} frames for want of room"),
@@ -216,13 +219,15 @@ impl Netceptor {
         if !self.links.contains(id) {
             return Err(CallerError::Unknown("link"));
         }
+        self.links.advance(now.mono);
         self.frame(now, id, frame);
         Ok(())
     }
 
     /// Moves up to about `max_bytes` of waiting frames to the end of `into`; none until the next
     /// [`LinkOutput::Ready`] if that leaves the queue empty.
-    pub fn pull_frames(&mut self, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
+    pub fn pull_frames(&mut self, now: Now, link: LinkId, max_bytes: usize, into: &mut Vec<BytesMut>) {
+        self.links.advance(now.mono);
         self.links.pull(link, max_bytes, into);
     }
 
@@ -254,15 +259,34 @@ impl Netceptor {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
+        self.links.advance(now.mono);
         self.link_timeouts(now);
         if self.router.next_deadline().is_due(now.mono) {
             self.router.handle_timeout(now);
         }
     }
 
-    /// Whether local senders should hold back on a link.
+    /// Whether streams of this node should hold back on a link: enough of theirs waits there.
     pub fn is_congested(&self, link: LinkId) -> bool {
         self.links.is_congested(link)
+    }
+
+    /// Whether those that held back should go on: there is room for a good deal, or the link is gone.
+    pub fn has_room(&self, link: LinkId) -> bool {
+        self.links.has_room(link)
+    }
+
+    /// The links of this node, in the order of their IDs, and what waits on them.
+    pub fn link_stats(&self) -> Vec<LinkStats> {
+        let mut all: Vec<_> = self.links.stats().collect();
+        all.sort_unstable_by_key(|stats| stats.link);
+        all
+    }
+
+    /// Bytes of memory that the queues of all links hold together, at most [`crate::config::Limits::node_queue_bytes`] and
+    /// what control messages take.
+    pub fn queued_bytes(&self) -> usize {
+        self.links.held()
     }
 
     /// Takes a name for a datagram port, a random one if it is empty.
@@ -348,12 +372,13 @@ impl Netceptor {
         hops: u8,
         mut frame: BytesMut,
     ) -> Result<Option<LinkId>, SendError> {
+        self.links.advance(now.mono);
         match self
             .router
             .send_data(now, from_service, to, to_service, hops, &mut frame)?
         {
             DataVerdict::Forward(link) => {
-                self.push_data(link, frame);
+                self.push(link, Priority::Own, frame);
                 return Ok(Some(link));
             }
             verdict => self.loopback.push_back((verdict, frame)),

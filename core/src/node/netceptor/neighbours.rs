@@ -75,7 +75,10 @@ impl Netceptor {
                 self.log(Level::Info, text);
                 self.links.set_peer(peer, id);
                 self.links.rearm(id);
-                self.router.link_accepted(now, id, cost, &update);
+                if !self.router.link_accepted(now, id, cost, &update) {
+                    self.close_link(now, id, &Refusal::NoRoom, true);
+                }
+                self.links.set_extended(id, self.router.is_extended(id));
             }
         }
     }
@@ -145,9 +148,5 @@ impl Netceptor {
             }
             Pushed::Queued | Pushed::Dropped | Pushed::Gone => {}
         }
-    }
-
-    pub(super) fn push_data(&mut self, id: LinkId, frame: BytesMut) {
-        self.push(id, Priority::Data, frame);
     }
 }

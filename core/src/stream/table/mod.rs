@@ -20,6 +20,9 @@ use crate::time::Instant;
 use entry::{Entry, Key};
 use schedule::{Ready, Timers};
 
+/// What peers are told when the node stops.
+const SHUTDOWN_REASON: &str = "node is shutting down";
+
 /// One stream of one [`Table`], never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct StreamId(pub u64);
@@ -133,6 +136,7 @@ pub struct Table {
     /// Streams that are over, oldest first; may name streams that are forgotten.
     lingering: VecDeque<StreamId>,
     live: usize,
+    is_closing: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -160,6 +164,7 @@ impl Table {
             answers: VecDeque::new(),
             lingering: VecDeque::new(),
             live: 0,
+            is_closing: false,
         }
     }
 
@@ -214,7 +219,7 @@ impl Table {
                 "service {local_service} has that stream already"
             )));
         }
-        if self.live >= self.config.max_streams {
+        if self.live >= self.config.max_streams || self.is_closing {
             return Err(CallerError::Blocked("table of streams"));
         }
         let stream = Stream::dial(self.config.stream.clone(), &mut self.rng, now);
@@ -430,6 +435,16 @@ impl Table {
         });
     }
 
+    /// The node stops: every stream is reset and no new one begins, so that the peers notice at once. What is left to send
+    /// is the farewells, held back by nothing.
+    pub fn shutdown(&mut self, now: Instant) {
+        self.is_closing = true;
+        self.ready.unblock_where(|_| true);
+        for id in sorted(self.streams.keys().copied().collect()) {
+            self.with(id, |entry| entry.stream.reset(now, code::SHUTDOWN, SHUTDOWN_REASON));
+        }
+    }
+
     /// A stream, to look at.
     pub fn stream(&self, id: StreamId) -> Option<&Stream> {
         self.streams.get(&id).map(|entry| &entry.stream)
@@ -443,6 +458,11 @@ impl Table {
     /// Streams held, those that are over included.
     pub fn len(&self) -> usize {
         self.streams.len()
+    }
+
+    /// How many streams are not over: those that count towards the limit.
+    pub fn live(&self) -> usize {
+        self.live
     }
 
     /// Whether no stream is held.
@@ -459,6 +479,10 @@ impl Table {
         let Some(backlog) = self.listeners.get(&key.local_service) else {
             return Received::UnknownService;
         };
+        if self.is_closing {
+            self.answer(key, nonce, flags, code::SHUTDOWN, SHUTDOWN_REASON);
+            return Received::NoStream;
+        }
         if backlog.len() >= self.config.max_backlog {
             return Received::NoStream;
         }

@@ -413,3 +413,31 @@ fn a_hundred_streams_through_loss() {
     nodes.run(MS * 200_000);
     assert!(nodes.tables.iter().all(Table::is_empty));
 }
+
+#[test]
+fn a_stopping_node_resets_its_streams_at_once() {
+    let mut nodes = Nodes::new(&TableConfig::default());
+    let dialled: Vec<StreamId> = (0..3).map(|n| nodes.dial(&n.to_string())).collect();
+    nodes.run(MS * 5);
+    let accepted = nodes.tables[1].accept(CONTROL).unwrap();
+    nodes.write(0, dialled[0], b"half of a sentence");
+    nodes.tables[1].block(NAMES[0]);
+    nodes.tables[1].shutdown(nodes.now);
+    nodes.run(MS * 2);
+    let reset = Event::Reset {
+        code: 5,
+        reason: "node is shutting down".to_string(),
+    };
+    for id in dialled {
+        assert!(nodes.events[0].contains(&TableEvent::Stream(id, reset.clone())));
+    }
+    assert_eq!(
+        nodes.tables[1].write(nodes.now, accepted, Bytes::from_static(b"x")),
+        Err(WriteError::Closed)
+    );
+    let late = nodes.dial("late");
+    nodes.run(MS * 5);
+    assert_eq!(nodes.events[0].last(), Some(&TableEvent::Stream(late, reset)));
+    let back = nodes.tables[1].dial(nodes.now, NAMES[0], CONTROL, service("x"));
+    assert!(matches!(back, Err(CallerError::Blocked(_))));
+}

@@ -112,10 +112,21 @@ fn golden_routing_updates() {
         ext: Some(Ext::new(5)),
         ..later()
     };
+    let notice = RoutingUpdate {
+        node_id: "gonode".into(),
+        update_id: "19yiDy0Y".into(),
+        epoch: 30_120_609_503_912_394,
+        sequence: 4,
+        connections: Some([("peer".into(), 1.0)].into()),
+        forwarding_node: "gonode".into(),
+        suspected_duplicate: 30_120_611_183_329_280,
+        ext: None,
+    };
     for (update, bytes) in [
         (hello(), unframed(&vector!("classic/route-hello-tcp")).to_vec()),
         (later(), vector!("classic/route-later")),
         (with_ext, vector!("classic/route-ext")),
+        (notice, vector!("classic/route-notice")),
     ] {
         assert_eq!(RoutingUpdate::parse(&bytes).as_ref(), Ok(&update));
         assert_eq!(update.emit(), bytes);

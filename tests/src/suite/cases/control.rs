@@ -52,7 +52,8 @@ pub fn a_locked_socket_is_an_error_at_the_start(bench: &Bench) {
     let StartError::Start(text) = &error else {
         panic!("{error:?}")
     };
-    assert!(text.contains("could not acquire lock on socket file"), "{text}");
+    let expected = "error opening Unix socket: could not acquire lock on socket file: fslock is already locked";
+    assert_eq!(text, expected);
     Control::connect(&path).expect("the first one still answers");
     node.shutdown();
     let _again = bench.near(&setup);

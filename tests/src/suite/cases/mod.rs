@@ -4,6 +4,7 @@ pub mod control;
 pub mod datagrams;
 pub mod disk;
 pub mod links;
+pub mod proxies;
 pub mod services;
 pub mod shutdown;
 pub mod start;

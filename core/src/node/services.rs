@@ -1,0 +1,185 @@
+//! Services: accepted sockets get streams, accepted streams get sockets, and both are tied together.
+
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+
+use super::commands::CONN_TYPE_STREAM;
+use super::conn::{Conn, Owner};
+use super::io::Task;
+use super::pipes::Pipe;
+use super::streams::OWN_PIPES;
+use super::{Node, TaskOwner};
+use crate::error::CallerError;
+use crate::id::{PipeId, ServiceIndex};
+use crate::service::{LAST_WORDS, Opening};
+use crate::time::Now;
+
+impl Node {
+    /// Begins all services. Gives how many answers are missing.
+    ///
+    /// # Errors
+    /// The classic text: a name is too long, reserved or in use.
+    pub(super) fn open_services(&mut self, now: Now) -> Result<usize, String> {
+        let mut tasks = 0;
+        let openings: Vec<_> = self.services.openings().collect();
+        for (index, opening) in openings {
+            match opening {
+                Opening::Local(local) => {
+                    tasks += 1;
+                    let task = Task::ListenService { service: index, local };
+                    self.task(TaskOwner::ListenService(index), task);
+                }
+                Opening::Mesh { service, tags } => {
+                    let name = self
+                        .listen_stream(&service.to_string())
+                        .map_err(|error| self.services.start_error(index, &error))?;
+                    self.services.on_listening(index, name);
+                    self.net.advertise(now, name, CONN_TYPE_STREAM, Some(tags), None);
+                }
+            }
+        }
+        Ok(tasks)
+    }
+
+    /// A listener of a service accepted a connection. Whatever fails closes its pipe.
+    pub(super) fn service_socket(
+        &mut self,
+        now: Now,
+        pipe: PipeId,
+        index: ServiceIndex,
+        from: String,
+    ) -> Result<(), CallerError> {
+        let Some(remote) = self.services.remote(index).cloned() else {
+            return Err(CallerError::Unknown("service"));
+        };
+        let conn = Conn::Pipe(pipe);
+        self.pipes.insert(pipe, Pipe::of_service());
+        if let Err(error) = self.services.admit(index, pipe, from) {
+            self.complain(now, index, &error);
+            self.conn_abort(now, conn, &error);
+            return Ok(());
+        }
+        match self.dial_stream(now, &remote.node, &remote.service) {
+            Ok(stream) => {
+                self.owners.insert(stream, Owner::ServiceDialing(pipe));
+                self.owners.insert(conn, Owner::ServiceWaiting(stream));
+            }
+            Err(error) => self.service_failed(now, pipe, &error),
+        }
+        Ok(())
+    }
+
+    /// The stream of an accepted socket could not be opened.
+    pub(super) fn service_failed(&mut self, now: Now, pipe: PipeId, error: &str) {
+        if let Some(line) = self.services.failed(now.mono, pipe, error) {
+            self.warn(line);
+        }
+        self.conn_abort(now, Conn::Pipe(pipe), error);
+    }
+
+    /// The stream of an accepted socket is dialled another way now.
+    pub(super) fn service_moved(&mut self, pipe: PipeId, stream: Conn) {
+        self.owners.insert(Conn::Pipe(pipe), Owner::ServiceWaiting(stream));
+    }
+
+    /// The local side did something while its stream is being dialled: whoever breaks off needs none.
+    pub(super) fn service_waits(&mut self, now: Now, pipe: Conn, stream: Conn) {
+        if self.conn_is_broken(pipe) {
+            self.conn_abort(now, stream, LOST);
+            self.conn_release(now, pipe);
+        }
+    }
+
+    /// A stream was accepted on a service that connects it to a local socket.
+    pub(super) fn service_stream(&mut self, now: Now, index: ServiceIndex, stream: Conn) {
+        let pipe = PipeId(OWN_PIPES | self.next_pipe);
+        let from = self
+            .conn_peer(stream)
+            .map_or_else(|| "a node without a name".into(), |node| node.to_string());
+        let admitted = match self.services.target(index) {
+            Some(target) => self.services.admit(index, pipe, from).map(|()| target),
+            None => Err("not a service of streams".into()),
+        };
+        match admitted {
+            Ok(to) => {
+                self.next_pipe += 1;
+                self.owners.insert(stream, Owner::ServiceConnecting(pipe));
+                self.task(TaskOwner::Connect(pipe, stream), Task::Connect { pipe, to });
+            }
+            Err(error) => {
+                self.complain(now, index, &error);
+                self.conn_abort(now, stream, &error);
+            }
+        }
+    }
+
+    /// The local socket of an accepted stream is connected, or could not be.
+    pub(super) fn service_connected(&mut self, now: Now, pipe: PipeId, stream: Conn, result: Result<(), String>) {
+        let is_wanted = self.owners.get(&stream) == Some(&Owner::ServiceConnecting(pipe));
+        match result {
+            Ok(()) => {
+                self.pipes.insert(pipe, Pipe::of_service());
+                if is_wanted {
+                    self.bridge(stream, Conn::Pipe(pipe));
+                } else {
+                    self.conn_abort(now, Conn::Pipe(pipe), "stream was lost");
+                }
+            }
+            Err(error) => {
+                if is_wanted {
+                    if let Some(line) = self.services.failed(now.mono, pipe, &error) {
+                        self.warn(line);
+                    }
+                    self.conn_abort(now, stream, &error);
+                }
+                self.services.on_closed(pipe);
+            }
+        }
+    }
+
+    /// One side of a bridge is the broken socket of a service: what it sent is still delivered, but soon the far side is
+    /// told that nobody is there. Without that a server that only waits would never learn it.
+    pub(super) fn service_broke(&mut self, now: Now, pipe: Conn, stream: Conn) {
+        self.conn_release(now, pipe);
+        self.conn_finish(stream);
+        self.owners.insert(stream, Owner::ServiceCancelled);
+        self.cancelled.push_back((now.mono + LAST_WORDS, stream));
+        if self.cancelled.len() > self.config.limits.streams {
+            // Early, so that whoever breaks connections quickly does not fill the memory.
+            self.end_oldest_cancelled(now);
+        }
+        self.discard(now, stream);
+    }
+
+    /// Reads what nobody wants any more, so that its sender comes to the end.
+    pub(super) fn discard(&mut self, now: Now, stream: Conn) {
+        while self.conn_read(now, stream).is_some() {}
+        if self.conn_is_at_eof(stream) {
+            self.conn_release(now, stream);
+        }
+    }
+
+    /// Ends streams whose local socket broke some time ago.
+    pub(super) fn end_cancelled(&mut self, now: Now) {
+        while self.cancelled.front().is_some_and(|&(due, _)| due <= now.mono) {
+            self.end_oldest_cancelled(now);
+        }
+    }
+
+    fn end_oldest_cancelled(&mut self, now: Now) {
+        if let Some((_, stream)) = self.cancelled.pop_front()
+            && self.owners.get(&stream) == Some(&Owner::ServiceCancelled)
+        {
+            self.conn_abort(now, stream, LOST);
+        }
+    }
+
+    fn complain(&mut self, now: Now, index: ServiceIndex, problem: &str) {
+        if let Some(line) = self.services.complain(now.mono, index, problem) {
+            self.warn(line);
+        }
+    }
+}
+
+/// What the far side of a broken local socket is told.
+const LOST: &str = "local connection was lost";

@@ -1,0 +1,399 @@
+//! Services of a node that tie local sockets to mesh streams: `tcp-server`, `tcp-client`, `unix-socket-server` and
+//! `unix-socket-client` (`services.md` §2–4, §7).
+//!
+//! [`Services`] knows what each of them is, where its connections come from and go to, how many there are, and what is said
+//! of it. It moves no bytes: the node ties a pipe and a stream together as it does for applications.
+
+mod complaints;
+
+use alloc::collections::BTreeMap;
+use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
+use core::fmt;
+use core::time::Duration;
+
+use crate::config::{RemoteService, Service};
+use crate::id::{PipeId, ServiceIndex, ServiceName};
+use crate::time::Instant;
+use complaints::Complaints;
+
+/// After a local socket broke, what it had sent before may take so long to reach the far side. Then the far side is told
+/// that nobody is there any more.
+pub const LAST_WORDS: Duration = Duration::from_secs(5);
+
+/// Where a service listens on its own machine.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LocalListen {
+    /// On TCP.
+    Tcp {
+        /// `HOST:PORT`; an empty host means all addresses.
+        bind: String,
+    },
+    /// On a Unix socket: lock file, stale socket replaced, mode (`services.md` §7).
+    Unix {
+        /// Path of the socket.
+        path: String,
+        /// Its permission bits.
+        mode: u32,
+    },
+}
+
+/// What a service connects to on its own machine, or from it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum LocalTarget {
+    /// TCP.
+    Tcp {
+        /// `HOST:PORT`, to be resolved anew each time.
+        address: String,
+    },
+    /// A Unix socket.
+    Unix {
+        /// Its path.
+        path: String,
+    },
+}
+
+/// How a service begins.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Opening {
+    /// It listens locally.
+    Local(LocalListen),
+    /// It listens on the mesh, and is advertised.
+    Mesh {
+        /// The name, which may be empty.
+        service: ServiceName,
+        /// Tags of `services.md` §1.5.
+        tags: BTreeMap<String, String>,
+    },
+}
+
+/// All services of a node.
+#[derive(Debug)]
+pub struct Services {
+    entries: Vec<Entry>,
+    by_name: BTreeMap<ServiceName, ServiceIndex>,
+    connections: BTreeMap<PipeId, Connection>,
+    /// Connections of one service.
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    service: Service,
+    connections: usize,
+    complaints: Complaints,
+}
+
+#[derive(Debug)]
+struct Connection {
+    service: ServiceIndex,
+    /// Who has connected, for logs.
+    from: String,
+}
+
+impl Services {
+    /// Services that have not begun.
+    pub fn new(services: &[Service], limit: usize) -> Self {
+        let entry = |service: &Service| Entry {
+            service: service.clone(),
+            connections: 0,
+            complaints: Complaints::default(),
+        };
+        Self {
+            entries: services.iter().map(entry).collect(),
+            by_name: BTreeMap::new(),
+            connections: BTreeMap::new(),
+            limit,
+        }
+    }
+
+    /// What has to be done at the start, in the order of the configuration.
+    pub fn openings(&self) -> impl Iterator<Item = (ServiceIndex, Opening)> {
+        let opening = |entry: &Entry| match &entry.service {
+            Service::TcpServer { bind, .. } => Opening::Local(LocalListen::Tcp { bind: bind.clone() }),
+            Service::UnixSocketServer { socket, .. } => Opening::Local(LocalListen::Unix {
+                path: socket.path.clone(),
+                mode: socket.mode,
+            }),
+            Service::TcpClient { service, address } => mesh(*service, "TCP Proxy", "address", address),
+            Service::UnixSocketClient { service, path } => mesh(*service, "Unix Proxy", "filename", path),
+        };
+        let indexed = self.entries.iter().enumerate();
+        indexed.map(move |(index, entry)| (ServiceIndex(index as u64), opening(entry)))
+    }
+
+    /// Why the node cannot start, in the classic words: `error` is what the system or the mesh said.
+    pub fn start_error(&self, index: ServiceIndex, error: &str) -> String {
+        match self.get(index).map(|entry| &entry.service) {
+            Some(Service::TcpServer { .. }) => alloc::format!("error listening on TCP: {error}"),
+            Some(Service::UnixSocketServer { .. }) => alloc::format!("error opening Unix socket: {error}"),
+            _ => alloc::format!("error listening on Receptor network: {error}"),
+        }
+    }
+
+    /// A service listens on the mesh under this name.
+    pub fn on_listening(&mut self, index: ServiceIndex, name: ServiceName) {
+        self.by_name.insert(name, index);
+    }
+
+    /// The service that listens under a name.
+    pub fn by_name(&self, name: ServiceName) -> Option<ServiceIndex> {
+        self.by_name.get(&name).copied()
+    }
+
+    /// Where the streams of an accepted socket go to; `None` for a service that accepts no sockets.
+    pub fn remote(&self, index: ServiceIndex) -> Option<&RemoteService> {
+        match &self.get(index)?.service {
+            Service::TcpServer { remote, .. } | Service::UnixSocketServer { remote, .. } => Some(remote),
+            Service::TcpClient { .. } | Service::UnixSocketClient { .. } => None,
+        }
+    }
+
+    /// What is connected to for an accepted stream; `None` for a service that accepts no streams.
+    pub fn target(&self, index: ServiceIndex) -> Option<LocalTarget> {
+        match &self.get(index)?.service {
+            Service::TcpClient { address, .. } => Some(LocalTarget::Tcp {
+                address: address.clone(),
+            }),
+            Service::UnixSocketClient { path, .. } => Some(LocalTarget::Unix { path: path.clone() }),
+            Service::TcpServer { .. } | Service::UnixSocketServer { .. } => None,
+        }
+    }
+
+    /// Takes a connection in.
+    ///
+    /// # Errors
+    /// Why it has to be closed.
+    pub fn admit(&mut self, service: ServiceIndex, pipe: PipeId, from: String) -> Result<(), String> {
+        let limit = self.limit;
+        let entry = self.get_mut(service).ok_or("there is no such service")?;
+        if entry.connections >= limit {
+            return Err(alloc::format!("limit of {limit} connections reached"));
+        }
+        entry.connections += 1;
+        self.connections.insert(pipe, Connection { service, from });
+        Ok(())
+    }
+
+    /// A connection is gone. Harmless for pipes of others.
+    pub fn on_closed(&mut self, pipe: PipeId) {
+        if let Some(connection) = self.connections.remove(&pipe)
+            && let Some(entry) = self.get_mut(connection.service)
+        {
+            entry.connections -= 1;
+        }
+    }
+
+    /// The line for the log about a connection that failed, unless there were too many of late.
+    pub fn failed(&mut self, now: Instant, pipe: PipeId, problem: &str) -> Option<String> {
+        let connection = self.connections.get(&pipe)?;
+        let (service, text) = (connection.service, self.describe(connection, problem));
+        self.complain(now, service, &text)
+    }
+
+    /// The line for the log about something that failed, unless there was too much of late.
+    pub fn complain(&mut self, now: Instant, index: ServiceIndex, problem: &str) -> Option<String> {
+        let entry = self.get_mut(index)?;
+        let unsaid = entry.complaints.admit(now)?;
+        let more = match unsaid {
+            0 => String::new(),
+            count => alloc::format!(" ({count} more before were not logged)"),
+        };
+        Some(alloc::format!("{}: {problem}{more}", Title(&entry.service)))
+    }
+
+    /// Connections at this time, of all services.
+    pub fn len(&self) -> usize {
+        self.connections.len()
+    }
+
+    /// Whether there are no connections.
+    pub fn is_empty(&self) -> bool {
+        self.connections.is_empty()
+    }
+
+    fn describe(&self, connection: &Connection, problem: &str) -> String {
+        let from = &connection.from;
+        match self.get(connection.service).map(|entry| &entry.service) {
+            Some(Service::TcpServer { remote, .. } | Service::UnixSocketServer { remote, .. }) => {
+                let RemoteService { node, service } = remote;
+                alloc::format!("cannot connect {from} to {node}:{service}: {problem}")
+            }
+            Some(Service::TcpClient { address: to, .. } | Service::UnixSocketClient { path: to, .. }) => {
+                alloc::format!("cannot connect {from} to {to}: {problem}")
+            }
+            None => problem.to_string(),
+        }
+    }
+
+    fn get(&self, index: ServiceIndex) -> Option<&Entry> {
+        self.entries.get(usize::try_from(index.0).ok()?)
+    }
+
+    fn get_mut(&mut self, index: ServiceIndex) -> Option<&mut Entry> {
+        self.entries.get_mut(usize::try_from(index.0).ok()?)
+    }
+}
+
+fn mesh(service: ServiceName, kind: &str, key: &str, target: &str) -> Opening {
+    let tags = [("type", kind), (key, target)];
+    Opening::Mesh {
+        service,
+        tags: tags.map(|(key, value)| (key.to_string(), value.to_string())).into(),
+    }
+}
+
+/// A service as the log calls it.
+struct Title<'a>(&'a Service);
+
+impl fmt::Display for Title<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Service::TcpServer { bind, .. } => write!(f, "tcp-server {bind}"),
+            Service::TcpClient { service, .. } => write!(f, "tcp-client {service}"),
+            Service::UnixSocketServer { socket, .. } => write!(f, "unix-socket-server {}", socket.path),
+            Service::UnixSocketClient { service, .. } => write!(f, "unix-socket-client {service}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::SocketFile;
+
+    fn remote() -> RemoteService {
+        RemoteService {
+            node: "far".into(),
+            service: "web".into(),
+        }
+    }
+
+    fn services() -> Services {
+        let name = |name| ServiceName::new(name).unwrap();
+        let all = [
+            Service::TcpServer {
+                bind: ":80".into(),
+                remote: remote(),
+            },
+            Service::TcpClient {
+                service: name("web"),
+                address: "localhost:8080".into(),
+            },
+            Service::UnixSocketServer {
+                socket: SocketFile {
+                    path: "/run/s".into(),
+                    mode: 0o600,
+                },
+                remote: remote(),
+            },
+            Service::UnixSocketClient {
+                service: name("sock"),
+                path: "/run/c".into(),
+            },
+        ];
+        Services::new(&all, 2)
+    }
+
+    const TCP_SERVER: ServiceIndex = ServiceIndex(0);
+    const TCP_CLIENT: ServiceIndex = ServiceIndex(1);
+    const UNIX_SERVER: ServiceIndex = ServiceIndex(2);
+    const UNIX_CLIENT: ServiceIndex = ServiceIndex(3);
+
+    #[test]
+    fn services_begin_in_the_order_of_the_configuration_with_the_classic_tags() {
+        let tags = |pairs: [(&str, &str); 2]| pairs.map(|(k, v)| (k.to_string(), v.to_string())).into();
+        let expected = [
+            (TCP_SERVER, Opening::Local(LocalListen::Tcp { bind: ":80".into() })),
+            (
+                TCP_CLIENT,
+                Opening::Mesh {
+                    service: ServiceName::new("web").unwrap(),
+                    tags: tags([("type", "TCP Proxy"), ("address", "localhost:8080")]),
+                },
+            ),
+            (
+                UNIX_SERVER,
+                Opening::Local(LocalListen::Unix {
+                    path: "/run/s".into(),
+                    mode: 0o600,
+                }),
+            ),
+            (
+                UNIX_CLIENT,
+                Opening::Mesh {
+                    service: ServiceName::new("sock").unwrap(),
+                    tags: tags([("type", "Unix Proxy"), ("filename", "/run/c")]),
+                },
+            ),
+        ];
+        assert_eq!(services().openings().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn each_service_has_one_side_to_accept_from() {
+        let services = services();
+        for (index, accepts_sockets) in [
+            (TCP_SERVER, true),
+            (TCP_CLIENT, false),
+            (UNIX_SERVER, true),
+            (UNIX_CLIENT, false),
+        ] {
+            assert_eq!(services.remote(index).is_some(), accepts_sockets);
+            assert_eq!(services.target(index).is_some(), !accepts_sockets);
+        }
+        assert_eq!(services.remote(ServiceIndex(4)), None);
+    }
+
+    #[test]
+    fn the_limit_is_per_service_and_a_closed_connection_makes_room() {
+        let mut services = services();
+        for pipe in 1..=2 {
+            services.admit(TCP_SERVER, PipeId(pipe), "x".into()).unwrap();
+        }
+        let refused = services.admit(TCP_SERVER, PipeId(3), "x".into());
+        assert_eq!(refused, Err("limit of 2 connections reached".into()));
+        services.admit(UNIX_SERVER, PipeId(3), "x".into()).unwrap();
+        assert_eq!(services.len(), 3);
+        services.on_closed(PipeId(1));
+        services.on_closed(PipeId(1));
+        services.admit(TCP_SERVER, PipeId(4), "x".into()).unwrap();
+        assert!(services.admit(TCP_SERVER, PipeId(5), "x".into()).is_err());
+        for pipe in 1..=5 {
+            services.on_closed(PipeId(pipe));
+        }
+        assert!(services.is_empty());
+    }
+
+    #[test]
+    fn failures_name_both_ends() {
+        let mut services = services();
+        services.admit(TCP_SERVER, PipeId(1), "10.0.0.1:7".into()).unwrap();
+        services.admit(UNIX_CLIENT, PipeId(2), "near".into()).unwrap();
+        let now = Instant::ZERO;
+        assert_eq!(
+            services.failed(now, PipeId(1), "no route to node").unwrap(),
+            "tcp-server :80: cannot connect 10.0.0.1:7 to far:web: no route to node"
+        );
+        assert_eq!(
+            services.failed(now, PipeId(2), "connection refused").unwrap(),
+            "unix-socket-client sock: cannot connect near to /run/c: connection refused"
+        );
+        assert_eq!(services.failed(now, PipeId(3), "whose?"), None);
+    }
+
+    #[test]
+    fn start_errors_are_the_classic_ones() {
+        let services = services();
+        for (index, text) in [
+            (TCP_SERVER, "error listening on TCP: e"),
+            (TCP_CLIENT, "error listening on Receptor network: e"),
+            (UNIX_SERVER, "error opening Unix socket: e"),
+            (UNIX_CLIENT, "error listening on Receptor network: e"),
+        ] {
+            assert_eq!(services.start_error(index, "e"), text);
+        }
+    }
+}

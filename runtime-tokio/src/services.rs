@@ -1,0 +1,229 @@
+//! Sockets of services: listening, connecting, and carrying bytes between a socket and its pipe.
+
+use std::future::{Future as _, poll_fn};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd as _, BorrowedFd};
+use std::path::Path;
+use std::pin::pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use receptor_core::id::ServiceIndex;
+use receptor_core::node::io::{LocalListen, LocalTarget};
+use receptor_host::adapter::{LocalEnd, LocalSocket, Progress, Proxy, TICK};
+use receptor_host::error_text::os_text;
+use receptor_host::local_socket::{self, Backoff, LOCAL_CLIENT, LocalListener};
+use receptor_host::socket_file::SocketLock;
+use tokio::io::Interest;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::time::{sleep, timeout};
+
+use crate::arrivals::{Arrival, Arrivals};
+use crate::links::tcp;
+
+/// A connect that takes longer has failed, name resolution included.
+const CONNECT_LIMIT: Duration = Duration::from_secs(15);
+
+/// Pause before a Unix socket is tried again on which too many others wait.
+const UNIX_PAUSE: Duration = Duration::from_millis(20);
+
+/// A listening socket of a service.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    socket: ListenSocket,
+    address: String,
+    /// Of the path of a Unix socket.
+    _lock: Option<SocketLock>,
+}
+
+#[derive(Debug)]
+enum ListenSocket {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+/// Binds the listener of a service; its real address comes with it.
+pub(crate) async fn listen(local: LocalListen) -> Result<(Listener, String), String> {
+    // Resolving a name may block.
+    let bound = tokio::task::spawn_blocking(move || local_socket::listen(&local)).await;
+    let LocalListener { socket, address, lock } = bound.map_err(|_| "the listener's thread died".to_owned())??;
+    let socket = match socket {
+        local_socket::ListenSocket::Tcp(socket) => TcpListener::from_std(socket).map(ListenSocket::Tcp),
+        local_socket::ListenSocket::Unix(socket) => UnixListener::from_std(socket).map(ListenSocket::Unix),
+    };
+    let listener = Listener {
+        socket: socket.map_err(|error| os_text(&error))?,
+        address: address.clone(),
+        _lock: lock,
+    };
+    Ok((listener, address))
+}
+
+/// Accepts for ever. Waiting for the driver is the back-pressure on those who connect.
+pub(crate) async fn accept(listener: Listener, service: ServiceIndex, arrivals: Arrivals) {
+    let mut backoff = Backoff::default();
+    loop {
+        match accept_one(&listener).await {
+            Ok((socket, remote)) => {
+                backoff.on_success();
+                let arrival = Arrival::Service {
+                    service,
+                    socket,
+                    remote,
+                };
+                if arrivals.send(arrival).await.is_err() {
+                    return;
+                }
+            }
+            Err(error) => {
+                let pause = backoff.on_failure();
+                if backoff.is_news() {
+                    let (address, text) = (&listener.address, os_text(&error));
+                    tracing::warn!("accepting a connection on {address} failed: {text}");
+                }
+                sleep(pause).await;
+            }
+        }
+    }
+}
+
+async fn accept_one(listener: &Listener) -> io::Result<(Socket, String)> {
+    match &listener.socket {
+        ListenSocket::Tcp(socket) => {
+            let (stream, remote) = socket.accept().await?;
+            local_socket::set_options(&stream);
+            Ok((Socket::Tcp(stream), remote.to_string()))
+        }
+        ListenSocket::Unix(socket) => {
+            let (stream, _) = socket.accept().await?;
+            Ok((Socket::Unix(stream), LOCAL_CLIENT.to_owned()))
+        }
+    }
+}
+
+/// Connects a socket for a service.
+pub(crate) async fn connect(to: LocalTarget) -> Result<Socket, String> {
+    match to {
+        LocalTarget::Tcp { address } => match timeout(CONNECT_LIMIT, tcp::connect(&address)).await {
+            Ok(result) => result.map(|(stream, _)| Socket::Tcp(stream)),
+            Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
+        },
+        LocalTarget::Unix { path } => match timeout(CONNECT_LIMIT, connect_unix(&path)).await {
+            Ok(result) => result.map_err(|error| local_socket::dial_unix_text(&path, &error)),
+            Err(_) => Err(format!("dial unix {path}: i/o timeout")),
+        },
+        other => Err(format!("this adapter cannot connect there: {other:?}")),
+    }
+}
+
+async fn connect_unix(path: &str) -> io::Result<Socket> {
+    loop {
+        match local_socket::connect_unix(Path::new(path)) {
+            Err(error) if error.kind() == ErrorKind::WouldBlock => sleep(UNIX_PAUSE).await,
+            connected => return UnixStream::from_std(connected?).map(Socket::Unix),
+        }
+    }
+}
+
+/// Carries bytes both ways until both directions have ended or one side broke.
+pub(crate) async fn serve(socket: Socket, local: LocalEnd) {
+    let mut proxy = Proxy::new(socket, local);
+    loop {
+        let mut tick = pin!(None);
+        let ended = poll_fn(|cx| {
+            if proxy.poll(cx).is_ready() {
+                return Poll::Ready(true);
+            }
+            if !proxy.wants_tick() {
+                return Poll::Pending;
+            }
+            if tick.is_none() {
+                tick.set(Some(sleep(TICK)));
+            }
+            match tick.as_mut().as_pin_mut() {
+                Some(tick) => tick.poll(cx).map(|()| false),
+                None => Poll::Pending,
+            }
+        })
+        .await;
+        if ended || proxy.tick().is_ready() {
+            return;
+        }
+    }
+}
+
+/// A connected socket.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Tcp(TcpStream),
+    Unix(UnixStream),
+}
+
+impl Socket {
+    fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
+        match (self, interest.is_readable()) {
+            (Self::Tcp(stream), true) => stream.poll_read_ready(cx),
+            (Self::Tcp(stream), false) => stream.poll_write_ready(cx),
+            (Self::Unix(stream), true) => stream.poll_read_ready(cx),
+            (Self::Unix(stream), false) => stream.poll_write_ready(cx),
+        }
+    }
+
+    fn try_io(&self, interest: Interest, call: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        match self {
+            Self::Tcp(stream) => stream.try_io(interest, call),
+            Self::Unix(stream) => stream.try_io(interest, call),
+        }
+    }
+
+    fn poll(
+        &self,
+        cx: &mut Context<'_>,
+        interest: Interest,
+        call: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Progress>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.poll_ready(cx, interest))?;
+            let mut count = None;
+            let result = self.try_io(interest, || {
+                let progress = call(self.as_fd())?;
+                count = Some(progress.count);
+                // Only in here the runtime knows which readiness was used up.
+                if progress.exhausted {
+                    return Err(ErrorKind::WouldBlock.into());
+                }
+                Ok(())
+            });
+            match (count, result) {
+                (Some(count), _) => return Poll::Ready(Ok(count)),
+                (None, Err(error)) if error.kind() != ErrorKind::WouldBlock => return Poll::Ready(Err(error)),
+                (None, _) => {}
+            }
+        }
+    }
+}
+
+impl LocalSocket for Socket {
+    fn poll_read(
+        &self,
+        cx: &mut Context<'_>,
+        read: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Progress>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, Interest::READABLE, read)
+    }
+
+    fn poll_write(
+        &self,
+        cx: &mut Context<'_>,
+        write: &mut dyn FnMut(BorrowedFd<'_>) -> io::Result<Progress>,
+    ) -> Poll<io::Result<usize>> {
+        self.poll(cx, Interest::WRITABLE, write)
+    }
+
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(stream) => stream.as_fd(),
+            Self::Unix(stream) => stream.as_fd(),
+        }
+    }
+}
