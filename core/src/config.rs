@@ -24,6 +24,9 @@ pub struct Config {
     pub backends: Vec<Backend>,
     /// Control services.
     pub control_services: Vec<ControlService>,
+    /// Whether remote work runs over work sessions (`docs/protocol-extended.md` §5) where the other node speaks them too.
+    /// Without, it is polled for in both directions as among classic nodes.
+    pub work_sessions: bool,
     /// Services that tie local sockets to mesh streams.
     pub services: Vec<Service>,
     /// Work types offered.
@@ -49,6 +52,7 @@ impl Config {
             idle_timeout: Self::MIN_IDLE_TIMEOUT,
             backends: Vec::new(),
             control_services: Vec::new(),
+            work_sessions: true,
             services: Vec::new(),
             work_types: Vec::new(),
             quic: false,
@@ -211,6 +215,8 @@ pub struct Limits {
     pub adverts: usize,
     /// Mesh streams at one time.
     pub streams: usize,
+    /// Bytes that all mesh streams together may hold, for each direction, beyond 64 KiB for each stream.
+    pub stream_memory: u64,
     /// Control sessions at one time, over all transports.
     pub sessions: usize,
     /// Connections of one service at one time.
@@ -230,6 +236,7 @@ impl Default for Limits {
             nodes: 20_000,
             adverts: 100_000,
             streams: 16_384,
+            stream_memory: 256 << 20,
             sessions: 4096,
             service_connections: 10_000,
             port_queue: 256,

@@ -9,5 +9,6 @@ pub mod live;
 pub mod mixed;
 pub mod pair;
 pub mod relay;
+pub mod street;
 pub mod suite;
 pub mod world;

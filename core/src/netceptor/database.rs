@@ -216,6 +216,11 @@ impl Database {
         bits.filter(|_| current)
     }
 
+    /// Whether a node is known to be one of ours.
+    pub(super) fn is_ours(&self, node: Index) -> bool {
+        self.record(node).is_some_and(|record| is_ours(record.sequence)) || self.capabilities(node).is_some()
+    }
+
     pub(super) fn note_classic(&mut self, node: Index, now: Instant) {
         self.entry(node).heard_classic = Some(now);
     }

@@ -120,6 +120,7 @@ mod tests {
             Some(Path {
                 next: 1,
                 link: LinkId(link),
+                is_ours: false,
             })
         };
         let mut table = Forwarding::new(names.hash(OWN), 1);

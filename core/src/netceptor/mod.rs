@@ -50,7 +50,7 @@ use crate::deadline::Deadline;
 use crate::id::{LinkId, NameHash, NodeId, PortId, ServiceName};
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
-use crate::wire::classic::RoutingUpdate;
+use crate::wire::classic::{Ext, RoutingUpdate};
 use crate::wire::data::Header;
 use adverts::Adverts;
 use database::{Database, OwnRecord};
@@ -534,6 +534,13 @@ impl Router {
         self.forwarding.route(destination)
     }
 
+    /// Whether every node on the way to a destination, itself included, is one of ours, which relay frames of every legal
+    /// size. Cheap: known since paths were computed.
+    pub fn relays_large_frames(&self, destination: NameHash) -> bool {
+        let index = self.names.by_hash(destination);
+        index.is_some_and(|node| node == OWN || self.forwarding.path(node).is_some_and(|path| path.is_ours))
+    }
+
     /// Whether a node can be reached; the own one always.
     pub fn reachable(&self, name: &str) -> bool {
         self.route(self.resolve(name)) != Route::None
@@ -548,6 +555,16 @@ impl Router {
             OWN => Some(self.capabilities),
             index => self.database.capabilities(index),
         }
+    }
+
+    /// Whether a node's control service grants work sessions ([`Ext::WORK_SESSIONS`]); `None` if that is not known. A classic node
+    /// is known by its advertisement.
+    pub fn grants_work_sessions(&self, name: &str) -> Option<bool> {
+        if let Some(bits) = self.capabilities(name) {
+            return Some(bits & Ext::WORK_SESSIONS != 0);
+        }
+        let advert = self.adverts.get(self.names.find(name)?, "control")?;
+        advert.advert.ext.is_none().then_some(false)
     }
 
     /// Takes a service name for a datagram port or for streams; an empty one is chosen at random (`wire.md` §20).

@@ -21,6 +21,8 @@ pub(super) struct FirstHop {
 pub(super) struct Path {
     pub(super) next: Index,
     pub(super) link: LinkId,
+    /// Every node on it is one of ours.
+    pub(super) is_ours: bool,
 }
 
 /// Dijkstra's algorithm over the database, with buffers that are used again.
@@ -39,12 +41,14 @@ struct Best {
     /// Which of the first hops; `u32::MAX` if none.
     hop: u32,
     done: bool,
+    is_ours: bool,
 }
 
 const NOWHERE: Best = Best {
     cost: f64::INFINITY,
     hop: u32::MAX,
     done: false,
+    is_ours: false,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -98,7 +102,7 @@ impl Paths {
         self.best.resize(nodes, NOWHERE);
         self.heap.clear();
         for (hop, first) in (0..).zip(hops) {
-            self.reach(first.peer, first.cost, hop);
+            self.reach(first.peer, first.cost, hop, true);
         }
         while let Some(Candidate { cost, hop, node }) = self.heap.pop() {
             let best = &mut self.best[node as usize];
@@ -106,6 +110,8 @@ impl Paths {
                 continue;
             }
             best.done = true;
+            best.is_ours &= database.is_ours(node);
+            let is_ours = best.is_ours;
             let Some(record) = database.record(node) else {
                 continue;
             };
@@ -113,7 +119,7 @@ impl Paths {
                 let open = neighbour != OWN && self.best.get(neighbour as usize).is_some_and(|b| !b.done);
                 // The other end is asked last: it costs a search.
                 if open && database.edge(node, neighbour).is_some() {
-                    self.reach(neighbour, cost + edge, hop);
+                    self.reach(neighbour, cost + edge, hop, is_ours);
                 }
             }
         }
@@ -123,16 +129,18 @@ impl Paths {
             Some(Path {
                 next: first.peer,
                 link: first.link,
+                is_ours: best.is_ours,
             })
         }));
     }
 
-    fn reach(&mut self, node: Index, cost: f64, hop: u32) {
+    /// A way to `node` is known; `is_ours` if all nodes before it are.
+    fn reach(&mut self, node: Index, cost: f64, hop: u32, is_ours: bool) {
         let Some(best) = self.best.get_mut(node as usize) else {
             return;
         };
         if node != OWN && (cost, hop) < (best.cost, best.hop) {
-            (best.cost, best.hop) = (cost, hop);
+            (best.cost, best.hop, best.is_ours) = (cost, hop, is_ours);
             self.heap.push(Candidate { cost, hop, node });
         }
     }
@@ -189,6 +197,30 @@ mod tests {
         let db = graph(3, &[(1, 3, 1.0), (2, 3, 1.0)]);
         assert_eq!(next(&db, &[hop(1, 1.0), hop(2, 1.0)], 4)[3], Some(1));
         assert_eq!(next(&db, &[hop(2, 1.0), hop(1, 1.0)], 4)[3], Some(2));
+    }
+
+    #[test]
+    fn a_path_is_ours_if_all_its_nodes_are() {
+        let mut db = graph(3, &[(1, 2, 1.0), (2, 3, 1.0)]);
+        let names = {
+            let mut names = Names::new("0".into(), 4, 1);
+            for node in 1..=3 {
+                names.intern(&alloc::format!("{node}"));
+            }
+            names
+        };
+        let ours = |db: &Database| {
+            let mut out = vec![];
+            Paths::default().compute(db, &[hop(1, 1.0)], 4, &mut out);
+            out[3].unwrap().is_ours
+        };
+        for node in [1, 3] {
+            let connections = db.record(node).unwrap().connections.clone();
+            db.offer(&names, node, 2, 1 << 32, connections);
+        }
+        assert!(!ours(&db), "the middle one is not");
+        db.merge_capabilities(2, 1, 0);
+        assert!(ours(&db));
     }
 
     #[test]

@@ -27,9 +27,10 @@ mod status;
 mod streams;
 mod work;
 
-use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use alloc::string::String;
 use alloc::vec::Vec;
+use core::cmp::Reverse;
 use core::fmt;
 
 use bytes::{Bytes, BytesMut};
@@ -105,8 +106,9 @@ pub struct Node {
     owners: BTreeMap<Conn, Owner>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
-    /// Connections to look at before the pass ends.
-    touched: BTreeSet<Conn>,
+    /// Connections to look at before the pass ends, some of them perhaps more than once. Not a tree, because a tree would
+    /// ask for memory with every segment.
+    touched: BinaryHeap<Reverse<Conn>>,
 
     sessions: BTreeMap<u64, sessions::Client>,
     next_session: u64,
@@ -137,6 +139,8 @@ impl Node {
         let own_hash = config.node_id.hash();
         let table = stream::TableConfig {
             max_streams: limits.streams,
+            receive_memory: limits.stream_memory,
+            send_memory: limits.stream_memory,
             ..stream::TableConfig::default()
         };
         let mut node = Self {
@@ -159,7 +163,7 @@ impl Node {
             races: race::Races::default(),
             owners: BTreeMap::new(),
             stash: BTreeMap::new(),
-            touched: BTreeSet::new(),
+            touched: BinaryHeap::new(),
             sessions: BTreeMap::new(),
             next_session: 0,
             muted: VecDeque::new(),
@@ -292,13 +296,16 @@ impl Node {
 
     /// Marks a connection for the end of the pass.
     fn touch(&mut self, conn: Conn) {
-        self.touched.insert(conn);
+        self.touched.push(Reverse(conn));
     }
 
     fn pump_touched(&mut self, now: Now) -> bool {
         let mut progress = false;
-        while let Some(conn) = self.touched.pop_first() {
+        while let Some(Reverse(conn)) = self.touched.pop() {
             progress = true;
+            while self.touched.peek() == Some(&Reverse(conn)) {
+                self.touched.pop();
+            }
             match self.owners.get(&conn) {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
                 Some(&Owner::Bridge(other)) => {

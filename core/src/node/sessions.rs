@@ -136,6 +136,10 @@ impl Node {
                 text: "reload is not supported yet".into(),
                 code: control::ReloadCode::Failed,
             }))),
+            // As by a node that never heard of it.
+            Request::Work(control::WorkRequest::Upgrade { .. }) if !self.config.work_sessions => {
+                Some(Reply::Error(control::text::BAD_COMMAND.into()))
+            }
             Request::Work(request) => match super::work::request(request) {
                 Ok(Some(request)) => {
                     self.work.handle_request(now, ClientKey(key), request);

@@ -16,7 +16,7 @@ use crate::quic::{Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
 use crate::wire::classic::Ext;
-use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
+use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
 /// Packets that streams send in one go, before inputs of streams are looked at again.
 const TRANSMIT_MAX: usize = 256;
@@ -115,6 +115,9 @@ impl Node {
     /// Sends what streams have to send, as far as the first hops take it. Returns whether anything was sent.
     pub(super) fn transmit_streams(&mut self, now: Now) -> bool {
         let mut progress = false;
+        while let Some(remote) = self.streams.poll_new_remote() {
+            self.tell_path(now, remote);
+        }
         for _ in 0..TRANSMIT_MAX {
             let Some(outgoing) = self.streams.poll_transmit(now.mono, HEADER_LEN) else {
                 break;
@@ -123,6 +126,16 @@ impl Node {
             self.transmit(now, outgoing);
         }
         progress
+    }
+
+    /// Tells streams what the way to their node takes.
+    fn tell_path(&mut self, now: Now, remote: NameHash) {
+        let max_packet = if self.net.router().relays_large_frames(remote) {
+            MAX_PAYLOAD
+        } else {
+            stream::Config::default().max_packet
+        };
+        self.streams.set_path(now.mono, remote, max_packet);
     }
 
     fn transmit(&mut self, now: Now, outgoing: Outgoing) {
@@ -184,6 +197,10 @@ impl Node {
         for node in back {
             self.unrouted.remove(&node);
             self.streams.kick(now.mono, node);
+        }
+        let remotes: Vec<NameHash> = self.streams.remotes().collect();
+        for remote in remotes {
+            self.tell_path(now, remote);
         }
     }
 

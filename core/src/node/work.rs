@@ -25,6 +25,8 @@ pub(super) struct Peer {
     conn: Conn,
     /// Bytes that found no room in the stream; the workceptor bounds them, since it is told what was drained.
     outgoing: VecDeque<Bytes>,
+    /// Its sending half ends behind them.
+    finishing: bool,
 }
 
 /// A request in the workceptor's terms; `None` is the upgrade.
@@ -121,6 +123,18 @@ impl Node {
                         self.conn_release(now, peer.conn);
                     }
                 }
+                WorkOutput::AbortPeer(key) => {
+                    if let Some(peer) = self.peers.remove(&key.0) {
+                        self.conn_abort(now, peer.conn, "broken off");
+                    }
+                }
+                WorkOutput::FinishPeer(key) => {
+                    if let Some(peer) = self.peers.get_mut(&key.0) {
+                        peer.finishing = true;
+                        self.pump_peer(now, key.0);
+                    }
+                }
+                WorkOutput::PeerResume(key) => self.pump_peer(now, key.0),
                 WorkOutput::Log(severity, text) => {
                     let level = match severity {
                         Severity::Error => Level::Error,
@@ -152,6 +166,7 @@ impl Node {
                     Peer {
                         conn,
                         outgoing: VecDeque::new(),
+                        finishing: false,
                     },
                 );
                 self.owners.insert(conn, Owner::Peer(key.0));
@@ -169,7 +184,12 @@ impl Node {
 
     pub(super) fn peer_opened(&mut self, now: Now, key: u64, conn: Conn) {
         self.peer_moved(key, conn);
-        self.work.peer_opened(now, PeerKey(key));
+        let classic = !self.config.work_sessions
+            || self
+                .work
+                .peer_node(PeerKey(key))
+                .is_some_and(|node| self.net.router.grants_work_sessions(node) == Some(false));
+        self.work.peer_opened(now, PeerKey(key), classic);
     }
 
     pub(super) fn peer_lost(&mut self, now: Now, key: u64, reason: &str) {
@@ -209,7 +229,15 @@ impl Node {
         if drained > 0 {
             self.work.peer_drained(now, PeerKey(key), drained);
         }
-        while let Some(data) = self.conn_read(now, conn) {
+        if let Some(peer) = self.peers.get_mut(&key)
+            && peer.outgoing.is_empty()
+            && core::mem::take(&mut peer.finishing)
+        {
+            self.conn_finish(conn);
+        }
+        while self.work.peer_takes(PeerKey(key))
+            && let Some(data) = self.conn_read(now, conn)
+        {
             self.work.peer_data(now, PeerKey(key), data);
         }
         if self.conn_is_at_eof(conn) && self.peers.remove(&key).is_some() {

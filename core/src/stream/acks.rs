@@ -2,7 +2,7 @@
 
 use crate::time::{Duration, Instant};
 
-use super::packet::{Ack, Number};
+use super::packet::{AckOut, Number};
 use super::ranges::RangeSet;
 
 /// Longest time an acknowledgement is held back.
@@ -88,13 +88,28 @@ impl Acks {
     }
 
     /// The acknowledgement to send; noted as sent. `None` if nothing has arrived.
-    pub(super) fn emit(&mut self, now: Instant, window: u64, limit: usize) -> Option<Ack> {
+    pub(super) fn emit(&mut self, now: Instant, window: u64, limit: usize) -> Option<AckOut<'_>> {
         self.due = false;
         self.deadline = None;
         self.unacked_bytes = 0;
         self.largest()?;
-        let delay = now.since(self.largest_at).as_micros().min(1 << 29) as u64;
-        Some(Ack::new(&self.received, delay, window, self.marked, limit))
+        Some(AckOut {
+            received: &self.received,
+            delay_us: now.since(self.largest_at).as_micros().min(1 << 29) as u64,
+            window,
+            marked: self.marked,
+            limit,
+        })
+    }
+
+    /// Everything that arrived was acknowledged.
+    pub(super) const fn is_quiet(&self) -> bool {
+        !self.due && self.deadline.is_none()
+    }
+
+    /// Gives memory back that is not needed.
+    pub(super) fn trim(&mut self) {
+        self.received.trim_memory();
     }
 
     fn largest(&self) -> Option<u64> {
@@ -122,10 +137,8 @@ mod tests {
         assert!(acks.on_packet(now, number(2, 0), 100, true));
         assert!(acks.is_due());
         let ack = acks.emit(now + MAX_ACK_DELAY, 77, 32).unwrap();
-        assert_eq!(
-            (ack.ranges(), ack.delay_us, ack.window, ack.marked),
-            (&[(2, 2), (0, 0)][..], 5000, 77, 1)
-        );
+        assert!(ack.received.iter().eq(&[0..1, 2..3]));
+        assert_eq!((ack.delay_us, ack.window, ack.marked), (5000, 77, 1));
         assert!(!acks.is_due() && acks.deadline().is_none());
         assert!(!acks.on_packet(now, number(2, 0), 100, false), "a copy");
         assert!(acks.is_due());

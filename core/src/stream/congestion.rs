@@ -1,7 +1,10 @@
-//! How many bytes may be in flight: CUBIC (RFC 9438) with three deliberate differences.
+//! How many bytes may be in flight: CUBIC (RFC 9438) over a model of the path, its delivery rate and its lowest round trip.
 //!
 //! * **Random loss is not congestion.** While fewer than 2 % of packets are lost, nothing carries a mark and the lowest
 //!   round trip of the current round is near the lowest of all, no queue is filling, and the window stays.
+//! * **What the path delivers is no congestion either.** Loss takes the window back to what was delivered in the last round
+//!   at the lowest round trip, which empties the queue, and not below.
+//! * **Slow start ends** when the delay grows (RFC 9406) or the delivery rate does not, three rounds long.
 //! * **Marks are answered in proportion** (RFC 8257), because relays of ours mark before they drop.
 //! * **A reduction that proves wrong is undone**, and silence without loss changes nothing: when a hop stalls (a TCP link
 //!   retransmits, a relay restarts), nothing is reported lost until something newer arrives.
@@ -10,18 +13,32 @@
 
 use crate::time::{Duration, Instant};
 
+use super::rate::Rate;
 use super::rtt::Rtt;
+use super::size::BASE;
 
 /// Segments in flight before the first acknowledgement.
 const INITIAL_SEGMENTS: u64 = 8;
-/// The window never falls below this many segments.
+/// The window never falls below this many segments of the smallest size.
 const MIN_SEGMENTS: u64 = 4;
+/// The window is spread over at least this many segments, which are smaller on thin paths.
+const SPREAD: u64 = 8;
+/// While nothing waits anywhere, the window grows by this fraction per round trip.
+const FREE_GROWTH: u64 = 16;
+/// The unit of growth, in bytes, or the largest segment if that is less. The same for all streams, whatever their windows,
+/// or they would never become equal.
+const GROWTH: u64 = 4096;
 /// Fraction of the window kept after congestion, in percent (RFC 9438 §4.6).
 const BETA_PERCENT: u64 = 70;
 /// Share of lost packets from which loss alone is congestion, in percent.
 const RANDOM_LOSS_PERCENT: u64 = 2;
-/// Fewer losses than this are no statistic.
-const RANDOM_LOSS_MIN: u64 = 3;
+/// Fewer losses than this are no statistic, unless a tenth of all packets is lost; then three are enough.
+const RANDOM_LOSS_MIN: u64 = 8;
+const HEAVY_LOSS_MIN: u64 = 3;
+/// Packets after which the counts for the share are halved.
+const LOSS_MEMORY: u64 = 2048;
+/// Rounds in which the delivery rate has not grown by a quarter, after which slow start ends.
+const FLAT_ROUNDS: u8 = 3;
 /// Round-trip samples before slow start may end by delay (RFC 9406 §4.2).
 const HYSTART_SAMPLES: u32 = 8;
 /// Scale of `mark_share`.
@@ -45,12 +62,17 @@ pub(super) struct Congestion {
     lost_packets: u64,
     /// Smoothed share of marked packets, of `MARK_UNIT`.
     mark_share: u64,
+    rate: Rate,
 }
 
 /// One round trip: it ends when a packet is acknowledged that was sent after it began.
 #[derive(Clone, Debug)]
 struct Round {
+    began: Instant,
     ends_after: u64,
+    bytes: u64,
+    /// The window was the limit at some time.
+    is_limited: bool,
     min_rtt: Duration,
     samples: u32,
     acked: u64,
@@ -111,7 +133,10 @@ impl Congestion {
             recovery_start: None,
             undo: None,
             round: Round {
+                began: Instant::ZERO,
                 ends_after: 0,
+                bytes: 0,
+                is_limited: false,
                 min_rtt: Duration::MAX,
                 samples: 0,
                 acked: 0,
@@ -121,7 +146,27 @@ impl Congestion {
             acked_packets: 0,
             lost_packets: 0,
             mark_share: 0,
+            rate: Rate::new(),
         }
+    }
+
+    /// What the path has delivered lately at its best, in bytes per second.
+    pub(super) fn rate(&self) -> u64 {
+        self.rate.highest()
+    }
+
+    /// Whether the window doubles from round to round.
+    pub(super) const fn is_in_slow_start(&self) -> bool {
+        self.window < self.threshold
+    }
+
+    /// Size of a segment that suits the window: many streams on a thin path must not send in lumps.
+    pub(super) fn segment(&self) -> u64 {
+        (self.window / SPREAD).max(BASE as u64).min(self.segment)
+    }
+
+    fn least(&self) -> u64 {
+        MIN_SEGMENTS * self.segment.min(BASE as u64)
     }
 
     /// Bytes that may be in flight.
@@ -132,7 +177,6 @@ impl Congestion {
     /// The peer takes smaller packets than we would send.
     pub(super) fn set_segment(&mut self, segment: u64) {
         self.segment = segment;
-        self.window = self.window.max(MIN_SEGMENTS * segment);
     }
 
     /// Packets were acknowledged.
@@ -140,6 +184,7 @@ impl Congestion {
         self.acked_packets += progress.packets;
         self.round.acked += progress.packets;
         self.round.marked += progress.marked;
+        self.round.bytes += progress.bytes;
         if progress.spurious > 0 {
             self.on_spurious(progress.spurious);
         }
@@ -149,10 +194,11 @@ impl Congestion {
         }
         // A window that was not used says nothing about the path.
         if progress.in_flight * 2 >= self.window {
+            self.round.is_limited = true;
             self.grow(now, progress.bytes, rtt);
         }
         if progress.largest >= self.round.ends_after {
-            self.end_round(now, progress.next);
+            self.end_round(now, progress.next, rtt);
         }
     }
 
@@ -165,12 +211,20 @@ impl Congestion {
             }
             return;
         }
-        if !self.is_congestion(rtt) {
+        if !(self.is_queueing(rtt) || self.is_heavy()) {
             return;
         }
         self.recovery_start = Some(now);
         self.remember(count);
+        let before = self.window;
         self.reduce(BETA_PERCENT, 100);
+        let delivered = u128::from(self.rate.last) * rtt.min().as_nanos() / 1_000_000_000;
+        self.window = self
+            .window
+            .max(before.min(u64::try_from(delivered).unwrap_or(u64::MAX)));
+        self.threshold = self.window;
+        // The next round has to show it again.
+        self.rate.last -= self.rate.last / 8;
     }
 
     /// Everything in flight was lost, and probes in vain went before: the path may be another one now.
@@ -179,10 +233,7 @@ impl Congestion {
             self.remember(1);
         }
         self.recovery_start = Some(now);
-        self.threshold = self
-            .threshold
-            .min(self.window * BETA_PERCENT / 100)
-            .max(MIN_SEGMENTS * self.segment);
+        self.threshold = self.threshold.min(self.window * BETA_PERCENT / 100).max(self.least());
         self.window = self.window.min(INITIAL_SEGMENTS * self.segment);
         self.cubic.epoch = None;
     }
@@ -208,37 +259,59 @@ impl Congestion {
             }
             return;
         }
+        let before = self.window;
+        let segment = self.segment.min(GROWTH);
         let cubic = &mut self.cubic;
         let epoch = *cubic.epoch.get_or_insert_with(|| {
             cubic.max = cubic.max.max(self.window);
             cubic.reno = self.window;
             // K = ∛((max − window) / (0.4 segments)) in seconds (RFC 9438 §4.2).
-            let segments_milli = (cubic.max - self.window) * 1000 / self.segment;
+            let segments_milli = (cubic.max - self.window) * 1000 / segment;
             cubic.k_millis = cube_root(segments_milli.saturating_mul(2_500_000));
             now
         });
         let elapsed = (now.since(epoch) + rtt.smoothed()).as_millis().min(1_000_000) as i128;
         let distance = elapsed - i128::from(cubic.k_millis);
-        let delta = distance.pow(3) * i128::from(self.segment) * 4 / 10 / 1_000_000_000;
+        let delta = distance.pow(3) * i128::from(segment) * 4 / 10 / 1_000_000_000;
         let target = u64::try_from(i128::from(cubic.max) + delta).unwrap_or(0);
         let target = target.clamp(self.window, self.window + self.window / 2);
         // 0.53 = 3 (1 − β) / (1 + β) (RFC 9438 §4.3).
-        cubic.reno += 53 * self.segment * bytes / (100 * self.window);
+        cubic.reno += 53 * segment * bytes / (100 * self.window);
         self.window +=
             u64::try_from(u128::from(target - self.window) * u128::from(bytes) / u128::from(self.window)).unwrap_or(0);
         self.window = self.window.max(cubic.reno);
+        if self.is_path_free(rtt) {
+            self.window = self.window.max(before + bytes / FREE_GROWTH);
+        }
     }
 
-    fn end_round(&mut self, now: Instant, next: u64) {
+    /// Nothing waited anywhere in the last round: the window is what limits, and can grow faster than by the cubic function.
+    fn is_path_free(&self, rtt: &Rtt) -> bool {
+        let allowance = (rtt.min() / 16).max(Duration::from_micros(200));
+        self.previous_min > Duration::ZERO
+            && self.previous_min <= rtt.min() + allowance
+            && self.round.marked == 0
+            && self.mark_share < MARK_UNIT / 64
+            && !self.is_heavy()
+    }
+
+    fn end_round(&mut self, now: Instant, next: u64, rtt: &Rtt) {
+        // Rounds are not shorter than the lowest round trip: what was acknowledged at once was not delivered at once.
+        let took = now.since(self.round.began).max(rtt.min()).as_nanos().max(1);
+        let sample = u128::from(self.round.bytes) * 1_000_000_000 / took;
+        self.rate
+            .on_round(u64::try_from(sample).unwrap_or(u64::MAX / 8), self.round.is_limited);
+        if self.is_in_slow_start() && self.rate.flat_rounds >= FLAT_ROUNDS {
+            self.threshold = self.window;
+        }
         let share = self.round.marked.min(self.round.acked) * MARK_UNIT / self.round.acked.max(1);
-        self.mark_share = self.mark_share - self.mark_share / 16 + share / 16;
+        self.mark_share = (self.mark_share * 15 + share) / 16;
         if self.round.marked > 0 {
             self.mark_share = self.mark_share.max(1);
             self.recovery_start = Some(now);
             self.reduce(MARK_UNIT * 2 - self.mark_share.min(MARK_UNIT), MARK_UNIT * 2);
         }
-        // Halved when they have grown, so that the share reflects the last few hundred packets.
-        if self.acked_packets + self.lost_packets > 512 {
+        if self.acked_packets + self.lost_packets > LOSS_MEMORY {
             self.acked_packets /= 2;
             self.lost_packets /= 2;
         }
@@ -248,7 +321,10 @@ impl Congestion {
             Duration::ZERO
         };
         self.round = Round {
+            began: now,
             ends_after: next,
+            bytes: 0,
+            is_limited: false,
             min_rtt: Duration::MAX,
             samples: 0,
             acked: 0,
@@ -256,17 +332,23 @@ impl Congestion {
         };
     }
 
-    fn is_congestion(&self, rtt: &Rtt) -> bool {
-        let many = self.lost_packets >= RANDOM_LOSS_MIN
-            && self.lost_packets * 100 >= RANDOM_LOSS_PERCENT * (self.lost_packets + self.acked_packets);
+    /// So much is lost that it is no accident.
+    const fn is_heavy(&self) -> bool {
+        let (lost, all) = (self.lost_packets, self.lost_packets + self.acked_packets);
+        (lost >= RANDOM_LOSS_MIN && lost * 100 >= RANDOM_LOSS_PERCENT * all)
+            || (lost >= HEAVY_LOSS_MIN && lost * 10 >= all)
+    }
+
+    /// A queue is filling on the way, or a relay says so of many packets. A few marks are an answer of their own: what is
+    /// lost among them may be lost at random.
+    fn is_queueing(&self, rtt: &Rtt) -> bool {
         let allowance = (rtt.min() / 4).max(Duration::from_millis(1));
         let lowest = if self.round.samples > 0 {
             self.round.min_rtt
         } else {
             self.previous_min
         };
-        let queueing = lowest > rtt.min() + allowance;
-        many || queueing || self.mark_share > 0
+        lowest > rtt.min() + allowance || self.mark_share > MARK_UNIT / 4
     }
 
     fn reduce(&mut self, numerator: u64, denominator: u64) {
@@ -278,7 +360,7 @@ impl Congestion {
             self.window
         };
         self.cubic.epoch = None;
-        self.window = (self.window * numerator / denominator).max(MIN_SEGMENTS * self.segment);
+        self.window = (self.window * numerator / denominator).max(self.least());
         self.threshold = self.window;
     }
 
@@ -386,13 +468,17 @@ mod tests {
         congestion.on_lost(Instant::from_millis(1), 1, Instant::from_millis(1), &rtt);
         assert_eq!(congestion.window(), before);
         congestion.on_lost(Instant::from_millis(2), 20, Instant::from_millis(2), &rtt);
-        assert_eq!(congestion.window(), before * 7 / 10);
+        let delivered = congestion.window();
+        assert!(
+            delivered >= before / 2 && delivered <= before,
+            "{delivered} of {before}"
+        );
         congestion.on_lost(Instant::from_millis(3), 20, Instant::from_millis(1), &rtt);
-        assert_eq!(congestion.window(), before * 7 / 10, "one reduction per round trip");
+        assert_eq!(congestion.window(), delivered, "one reduction per round trip");
         for at in 4..200 {
             congestion.on_lost(Instant::from_millis(at), 20, Instant::from_millis(at), &rtt);
         }
-        assert_eq!(congestion.window(), MIN_SEGMENTS * SEGMENT);
+        assert_eq!(congestion.window(), MIN_SEGMENTS * BASE as u64);
     }
 
     #[test]
@@ -459,6 +545,6 @@ mod tests {
             };
             congestion.on_progress(Instant::ZERO, progress, &rtt);
         }
-        assert_eq!(congestion.window(), MIN_SEGMENTS * SEGMENT);
+        assert_eq!(congestion.window(), MIN_SEGMENTS * BASE as u64);
     }
 }

@@ -10,24 +10,34 @@
 //!   retransmission is therefore never confused with the original, and an acknowledgement always gives a sound
 //!   round-trip time. A sender also says which is the lowest number it still follows, so that receivers forget gaps.
 //! * `send` and `recv` keep the bytes; `credit` decides how far the peer may send.
-//! * `acks` tells the peer which numbers arrived: every second full segment, at once when something is out of order,
-//!   else after 5 ms.
-//! * `recovery` follows what is in flight and calls packets lost (RFC 9002 §6.1); `rtt` measures; `congestion` limits.
-//! * `machine` ties them together: handshake, probes, liveness, the two halves of `state`.
+//! * `acks` tells the peer which numbers arrived: every few full segments, at once when something is out of order, else
+//!   after 5 ms.
+//! * `recovery` follows what is in flight and calls packets lost (RFC 9002 §6.1); `rtt` measures; `congestion` limits and
+//!   `pacing` spreads; `size` notices when larger packets vanish on the way (RFC 8899).
+//! * `machine` ties them together: handshake, probes, the two halves of `state`.
+//! * `table` holds the streams of a node, its `peers` whether the nodes at their other ends live; `budget` shares memory
+//!   among them and `pool` the buffers of packets.
 //!
 //! What keeps a stream alive over a relay that is killed and comes back: after silence it probes, at intervals that double
 //! up to one second and no further, for 45 s. A route that comes back cuts the wait short ([`Stream::kick`]).
+//!
+//! An idle stream owns no timer and little memory.
 
 mod acks;
+mod budget;
 mod congestion;
 mod credit;
 mod machine;
+mod pacing;
 mod packet;
+mod pool;
 mod ranges;
+mod rate;
 mod recovery;
 mod recv;
 mod rtt;
 mod send;
+mod size;
 mod state;
 mod table;
 #[cfg(test)]
@@ -71,8 +81,8 @@ pub const UNSOLICITED_CREDIT: u64 = 64 * 1024;
 /// Limits and times of one stream.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Largest packet in bytes, its header included. A mesh message of 16,384 + 36 bytes stays well below every limit of
-    /// the links (`wire.md` §3); at least 1,024.
+    /// Largest packet in bytes, its header included, unless the path is known to take more and the stream is fast. A mesh
+    /// message of 16,384 + 36 bytes stays well below every limit of the links (`wire.md` §3); at least 1,024.
     pub max_packet: usize,
     /// Receive window at the start, in bytes; at least [`UNSOLICITED_CREDIT`].
     pub recv_window_initial: u64,
@@ -82,8 +92,6 @@ pub struct Config {
     pub send_buffer_max: u64,
     /// A dial that is not answered fails after this.
     pub dial_timeout: Duration,
-    /// The dialler asks for a sign of life after this much silence; the acceptor after twice as much.
-    pub keepalive: Duration,
     /// With an answer outstanding, this much silence ends the stream.
     pub dead_after: Duration,
     /// Probes are never further apart than this, or one probe timeout if that is longer.
@@ -100,7 +108,6 @@ impl Default for Config {
             recv_window_max: 8 * 1024 * 1024,
             send_buffer_max: 8 * 1024 * 1024,
             dial_timeout: Duration::from_secs(15),
-            keepalive: Duration::from_secs(15),
             dead_after: Duration::from_secs(45),
             probe_interval_max: Duration::from_secs(1),
             linger: Duration::from_secs(60),

@@ -48,60 +48,101 @@ pub(super) struct Syn {
     pub(super) max_packet: u64,
 }
 
-/// An acknowledgement. Ranges are inclusive, highest first.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Ack {
+/// An acknowledgement as it came. Ranges are inclusive, highest first; parsing has checked them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Ack<'a> {
     /// Time since the largest number arrived, in microseconds.
     pub(super) delay_us: u64,
     /// Offset up to which the receiver of this acknowledgement may send.
     pub(super) window: u64,
     /// How many numbered packets have arrived with a congestion mark.
     pub(super) marked: u64,
-    ranges: [(u64, u64); MAX_ACK_RANGES],
-    count: usize,
+    largest: u64,
+    /// Lengths and gaps as they stand in the packet.
+    ranges: &'a [u8],
+    count: u8,
 }
 
-impl Ack {
-    /// From the set of received packet numbers, which must not be empty.
-    pub(super) fn new(received: &RangeSet, delay_us: u64, window: u64, marked: u64, limit: usize) -> Self {
-        let mut ack = Self {
-            delay_us,
-            window,
-            marked,
-            ranges: [(0, 0); MAX_ACK_RANGES],
-            count: 0,
-        };
-        for (slot, range) in ack.ranges.iter_mut().zip(received.iter().rev()).take(limit) {
-            *slot = (range.start, range.end - 1);
-            ack.count += 1;
+impl<'a> Ack<'a> {
+    /// Inclusive ranges, highest first; at least one.
+    pub(super) fn ranges(&self) -> Ranges<'a> {
+        Ranges {
+            reader: Reader(self.ranges),
+            end: self.largest,
+            left: self.count,
+            is_first: true,
         }
-        ack
-    }
-
-    /// Inclusive ranges, highest first; at least one after parsing.
-    pub(super) fn ranges(&self) -> &[(u64, u64)] {
-        &self.ranges[..self.count]
     }
 
     /// The largest acknowledged number.
-    pub(super) fn largest(&self) -> u64 {
-        self.ranges[0].1
+    pub(super) const fn largest(&self) -> u64 {
+        self.largest
     }
 }
 
-/// A part of the stream.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Segment {
+/// The ranges of an [`Ack`].
+#[derive(Debug)]
+pub(super) struct Ranges<'a> {
+    reader: Reader<'a>,
+    end: u64,
+    left: u8,
+    is_first: bool,
+}
+
+impl Ranges<'_> {
+    /// `None` if the bytes end or a number would fall below zero.
+    fn step(&mut self) -> Option<(u64, u64)> {
+        if !self.is_first {
+            self.end = self.end.checked_sub(self.reader.varint()?.checked_add(2)?)?;
+        }
+        self.is_first = false;
+        let start = self.end.checked_sub(self.reader.varint()?)?;
+        let range = (start, self.end);
+        self.end = start;
+        self.left -= 1;
+        Some(range)
+    }
+}
+
+impl Iterator for Ranges<'_> {
+    type Item = (u64, u64);
+
+    fn next(&mut self) -> Option<(u64, u64)> {
+        if self.left == 0 { None } else { self.step() }
+    }
+}
+
+/// An acknowledgement to be written: the newest `limit` ranges of `received`, which is not empty.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct AckOut<'a> {
+    pub(super) received: &'a RangeSet,
+    pub(super) delay_us: u64,
+    pub(super) window: u64,
+    pub(super) marked: u64,
+    pub(super) limit: usize,
+}
+
+/// A part of the stream, with its bytes or just where they stand in the packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Segment<D = Bytes> {
     pub(super) offset: u64,
-    pub(super) data: Bytes,
+    pub(super) data: D,
     pub(super) fin: bool,
 }
 
+/// The last bytes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Tail {
+    /// Where they begin.
+    pub(super) start: usize,
+    pub(super) length: usize,
+}
+
 /// The end of both directions.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct ResetFrame {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct ResetFrame<'a> {
     pub(super) code: u32,
-    pub(super) reason: Bytes,
+    pub(super) reason: &'a [u8],
 }
 
 /// Number of a packet, and the lowest number whose fate its sender still follows.
@@ -111,21 +152,21 @@ pub(super) struct Number {
     pub(super) floor: u64,
 }
 
-/// One packet, taken apart.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub(super) struct Packet {
+/// One packet, taken apart where it lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) struct Packet<'a> {
     pub(super) nonce: u32,
     /// `None` for a bare acknowledgement, which is never acknowledged itself.
     pub(super) number: Option<Number>,
     pub(super) syn: Option<Syn>,
-    pub(super) ack: Option<Ack>,
-    pub(super) reset: Option<ResetFrame>,
-    pub(super) segment: Option<Segment>,
+    pub(super) ack: Option<Ack<'a>>,
+    pub(super) reset: Option<ResetFrame<'a>>,
+    pub(super) segment: Option<Segment<Tail>>,
 }
 
-impl Packet {
+impl<'a> Packet<'a> {
     /// `None` if the bytes are no packet.
-    pub(super) fn parse(payload: &Bytes) -> Option<Self> {
+    pub(super) fn parse(payload: &'a [u8]) -> Option<Self> {
         let mut reader = Reader(payload);
         let flags = reader.byte()?;
         if flags & flag::FOREIGN != 0 || flags == 0 {
@@ -156,20 +197,23 @@ impl Packet {
             let length = usize::from(reader.byte()?);
             Some(ResetFrame {
                 code,
-                reason: payload.slice_ref(reader.take(length)?),
+                reason: reader.take(length)?,
             })
         } else {
             None
         };
         let segment = if flags & (flag::DATA | flag::FIN) != 0 {
             let offset = reader.varint()?;
-            let data = payload.slice_ref(reader.0);
-            if flags & flag::DATA == 0 && !data.is_empty() || offset + data.len() as u64 > VARINT_MAX {
+            let length = reader.0.len();
+            if flags & flag::DATA == 0 && length > 0 || offset + length as u64 > VARINT_MAX {
                 return None;
             }
             Some(Segment {
                 offset,
-                data,
+                data: Tail {
+                    start: payload.len() - length,
+                    length,
+                },
                 fin: flags & flag::FIN != 0,
             })
         } else {
@@ -198,15 +242,16 @@ impl Packet {
 }
 
 /// Writes a packet behind the headroom of a buffer: parts in the order of the wire, each at most once.
-pub(super) struct Writer {
-    buffer: BytesMut,
+#[derive(Debug)]
+pub(super) struct Writer<'a> {
+    buffer: &'a mut BytesMut,
     headroom: usize,
 }
 
-impl Writer {
-    /// Flags and nonce, behind `headroom` zero bytes.
-    pub(super) fn new(headroom: usize, capacity: usize, nonce: u32) -> Self {
-        let mut buffer = BytesMut::with_capacity(headroom + capacity);
+impl<'a> Writer<'a> {
+    /// Flags and nonce, behind `headroom` zero bytes. The buffer is empty and should have room for the packet.
+    pub(super) fn new(buffer: &'a mut BytesMut, headroom: usize, nonce: u32) -> Self {
+        debug_assert!(buffer.is_empty());
         buffer.put_bytes(0, headroom + 1);
         buffer.put_u32(nonce);
         Self { buffer, headroom }
@@ -236,19 +281,22 @@ impl Writer {
         self.varint(syn.max_packet);
     }
 
-    pub(super) fn ack(&mut self, ack: &Ack) {
+    pub(super) fn ack(&mut self, ack: AckOut<'_>) {
         self.set(flag::ACK);
         self.varint(ack.delay_us);
         self.varint(ack.window);
         self.varint(ack.marked);
-        let ranges = ack.ranges();
-        self.varint(ack.largest());
-        self.buffer.put_u8((ranges.len() - 1) as u8);
+        let count = ack.received.len().min(ack.limit);
         let mut lowest = None;
-        for &(start, end) in ranges {
-            if let Some(lowest) = lowest {
+        for range in ack.received.iter().rev().take(count) {
+            let (start, end) = (range.start, range.end - 1);
+            match lowest {
+                None => {
+                    self.varint(end);
+                    self.buffer.put_u8((count - 1) as u8);
+                }
                 // Neighbouring ranges lie at least two apart, so the gap is sent less two (RFC 9000 §19.3.1).
-                self.varint(lowest - end - 2);
+                Some(lowest) => self.varint(lowest - end - 2),
             }
             self.varint(end - start);
             lowest = Some(start);
@@ -270,11 +318,12 @@ impl Writer {
 
     /// Where the stream bytes go.
     pub(super) fn payload(&mut self) -> &mut BytesMut {
-        &mut self.buffer
+        self.buffer
     }
 
+    /// The packet, cut off the buffer.
     pub(super) fn finish(self) -> BytesMut {
-        self.buffer
+        self.buffer.split()
     }
 
     fn varint(&mut self, value: u64) {
@@ -297,6 +346,7 @@ const fn varint_len(value: u64) -> usize {
     }
 }
 
+#[derive(Clone, Copy, Debug)]
 struct Reader<'a>(&'a [u8]);
 
 impl<'a> Reader<'a> {
@@ -330,27 +380,30 @@ impl<'a> Reader<'a> {
         })
     }
 
-    fn ack(&mut self) -> Option<Ack> {
+    fn ack(&mut self) -> Option<Ack<'a>> {
         let (delay_us, window, marked) = (self.varint()?, self.varint()?, self.varint()?);
-        let mut end = self.varint()?;
-        let count = usize::from(self.byte()?) + 1;
-        if count > MAX_ACK_RANGES {
+        let largest = self.varint()?;
+        let more = usize::from(self.byte()?);
+        if more >= MAX_ACK_RANGES {
             return None;
         }
-        let mut ranges = [(0, 0); MAX_ACK_RANGES];
-        for (index, slot) in ranges[..count].iter_mut().enumerate() {
-            if index > 0 {
-                end = end.checked_sub(self.varint()?.checked_add(2)?)?;
-            }
-            let start = end.checked_sub(self.varint()?)?;
-            *slot = (start, end);
-            end = start;
+        let count = more as u8 + 1;
+        let mut ranges = Ranges {
+            reader: *self,
+            end: largest,
+            left: count,
+            is_first: true,
+        };
+        for _ in 0..count {
+            ranges.step()?;
         }
+        let length = self.0.len() - ranges.reader.0.len();
         Some(Ack {
             delay_us,
             window,
             marked,
-            ranges,
+            largest,
+            ranges: self.take(length)?,
             count,
         })
     }
@@ -367,7 +420,8 @@ mod tests {
         for range in [3..4, 10..20, 100..101] {
             received.insert(range);
         }
-        let mut writer = Writer::new(3, 100, 0xdead_beef);
+        let mut buffer = BytesMut::new();
+        let mut writer = Writer::new(&mut buffer, 3, 0xdead_beef);
         writer.number(Number {
             number: 300,
             floor: 299,
@@ -377,7 +431,13 @@ mod tests {
             window: 262_144,
             max_packet: 16_384,
         });
-        writer.ack(&Ack::new(&received, 1000, 65_536, 2, MAX_ACK_RANGES));
+        writer.ack(AckOut {
+            received: &received,
+            delay_us: 1000,
+            window: 65_536,
+            marked: 2,
+            limit: MAX_ACK_RANGES,
+        });
         writer.offset(70_000);
         writer.payload().extend_from_slice(b"hello");
         writer.set(flag::DATA | flag::FIN);
@@ -413,14 +473,12 @@ mod tests {
                 floor: 299
             })
         );
-        assert_eq!(packet.ack.as_ref().unwrap().ranges(), [(100, 100), (10, 19), (3, 3)]);
-        let segment = packet.segment.as_ref().unwrap();
-        assert_eq!(
-            (segment.offset, &segment.data[..], segment.fin),
-            (70_000, &b"hello"[..], true)
-        );
+        let ranges: Vec<(u64, u64)> = packet.ack.unwrap().ranges().collect();
+        assert_eq!(ranges, [(100, 100), (10, 19), (3, 3)]);
+        let Segment { offset, data, fin } = packet.segment.unwrap();
+        assert_eq!((offset, &bytes[data.start..], fin), (70_000, &b"hello"[..], true));
         for end in 0..bytes.len() {
-            let shorter = Packet::parse(&bytes.slice(..end));
+            let shorter = Packet::parse(&bytes[..end]);
             // Only the payload may be cut without notice: the datagram's length is its length.
             assert_eq!(shorter.is_some(), end >= bytes.len() - 5, "{end}");
         }
@@ -432,24 +490,25 @@ mod tests {
         assert!(!is_native(&[0x40]));
         assert!(!is_native(&[0xc3, 0, 0, 0]));
         assert!(is_native(&[0x01]));
-        assert_eq!(Packet::parse(&Bytes::from_static(&[0; 40])), None);
+        assert_eq!(Packet::parse(&[0; 40]), None);
     }
 
     proptest! {
         #[test]
         fn garbage_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..200), flags in 0u8..0x40) {
             let mut bytes = bytes;
-            let _ = Packet::parse(&Bytes::from(bytes.clone()));
+            let _ = Packet::parse(&bytes);
             if let Some(first) = bytes.first_mut() {
                 *first = flags;
             }
-            let _ = Packet::parse(&Bytes::from(bytes));
+            let _ = Packet::parse(&bytes);
         }
 
         #[test]
         fn varints_round_trip(value in 0..=VARINT_MAX, shift in 0u32..62) {
             let value = value >> shift;
-            let mut writer = Writer::new(0, 16, 0);
+            let mut buffer = BytesMut::new();
+            let mut writer = Writer::new(&mut buffer, 0, 0);
             writer.offset(value);
             let bytes = writer.finish();
             let mut reader = Reader(&bytes[5..]);

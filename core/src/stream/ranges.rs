@@ -9,6 +9,10 @@ use core::ops::Range;
 pub(super) struct RangeSet(VecDeque<Range<u64>>);
 
 impl RangeSet {
+    pub(super) const fn new() -> Self {
+        Self(VecDeque::new())
+    }
+
     /// Adds a range; whether any number of it was new.
     pub(super) fn insert(&mut self, range: Range<u64>) -> bool {
         if range.is_empty() {
@@ -86,6 +90,35 @@ impl RangeSet {
         }
     }
 
+    /// The parts of `range` that are not in the set, in ascending order.
+    pub(super) fn missing(&self, range: Range<u64>) -> impl Iterator<Item = Range<u64>> {
+        let first = self.0.partition_point(|r| r.end <= range.start);
+        let (mut at, end) = (range.start, range.end);
+        let mut known = self.0.range(first..);
+        core::iter::from_fn(move || {
+            while at < end {
+                let Some(next) = known.next().filter(|next| next.start < end) else {
+                    let rest = at..end;
+                    at = end;
+                    return Some(rest);
+                };
+                let gap = at..next.start.max(at);
+                at = next.end;
+                if !gap.is_empty() {
+                    return Some(gap);
+                }
+            }
+            None
+        })
+    }
+
+    /// Gives memory back that is not needed.
+    pub(super) fn trim_memory(&mut self) {
+        if self.0.capacity() > 4 {
+            self.0.shrink_to(4);
+        }
+    }
+
     /// Forgets the lowest range.
     pub(super) fn pop_first(&mut self) {
         self.0.pop_front();
@@ -154,6 +187,10 @@ mod tests {
                 for n in 0..70 {
                     assert_eq!(set.contains(n), model.contains(&n));
                 }
+                let from = rng.below(70);
+                let range = from..from + rng.below(30);
+                let missing = set.missing(range.clone()).flatten();
+                assert!(missing.eq(range.filter(|n| !model.contains(n))));
                 assert_eq!(set.is_empty(), model.is_empty());
             }
         }

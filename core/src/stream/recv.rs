@@ -8,8 +8,12 @@ use super::packet::Segment;
 
 /// Segments up to this many bytes are copied together: a slice of one byte may pin a large read buffer.
 const SMALL: usize = 512;
+/// Segments up to this many bytes are copied, too, when they have to wait: out of order, or behind `WAITING` bytes that
+/// nobody reads. Larger ones are a fair share of the buffer they were read into.
+const MEDIUM: usize = 4096;
+const WAITING: u64 = 64 * 1024;
 /// Size of the buffers they are copied to, in bytes.
-const GATHER: usize = 4096;
+const GATHER: usize = 16 * 1024;
 /// Most segments kept out of order; a window of 8 MiB in segments of 1,200 bytes is 7,000.
 const MAX_PENDING: usize = 8192;
 
@@ -32,9 +36,8 @@ pub(super) struct Assembler {
     unread: u64,
     /// Everything below has arrived.
     next: u64,
-    /// Above `next`, by offset; entries may overlap.
+    /// Above `next`, by offset, without overlaps: never more bytes than the credit allows.
     pending: BTreeMap<u64, Bytes>,
-    pending_bytes: u64,
     /// One past the highest byte seen.
     highest: u64,
     /// Where the stream ends, once known.
@@ -42,8 +45,8 @@ pub(super) struct Assembler {
 }
 
 impl Assembler {
-    /// Takes a segment the credit allows; whether bytes became readable. `window` bounds what is kept out of order.
-    pub(super) fn insert(&mut self, segment: Segment, window: u64) -> Result<bool, Refusal> {
+    /// Takes a segment the credit allows; whether bytes became readable.
+    pub(super) fn insert(&mut self, segment: Segment) -> Result<bool, Refusal> {
         let Segment { offset, mut data, fin } = segment;
         let end = offset + data.len() as u64;
         let contradicts = match self.final_size {
@@ -54,23 +57,10 @@ impl Assembler {
             return Err(Refusal::FinalSize);
         }
         if offset > self.next {
-            // Overlapping entries may add up to more than the window: the sender repeats, or is not one of ours.
-            let full = self.pending.len() >= MAX_PENDING || self.pending_bytes + data.len() as u64 > 2 * window;
-            let known = self.pending.get(&offset).is_some_and(|kept| kept.len() >= data.len());
-            if full && !known {
+            if self.pending.len() >= MAX_PENDING {
                 return Err(Refusal::Full);
             }
-            if !known && !data.is_empty() {
-                let kept = if data.len() <= SMALL {
-                    Bytes::copy_from_slice(&data)
-                } else {
-                    data.clone()
-                };
-                self.pending_bytes += kept.len() as u64;
-                if let Some(shorter) = self.pending.insert(offset, kept) {
-                    self.pending_bytes -= shorter.len() as u64;
-                }
-            }
+            self.keep(offset, &data);
         }
         self.highest = self.highest.max(end);
         if fin {
@@ -85,7 +75,6 @@ impl Assembler {
             && *entry.key() <= self.next
         {
             let (offset, mut data) = entry.remove_entry();
-            self.pending_bytes -= data.len() as u64;
             if offset + data.len() as u64 > self.next {
                 data.advance((self.next - offset) as usize);
                 self.append(data);
@@ -136,20 +125,51 @@ impl Assembler {
     pub(super) fn clear(&mut self) {
         self.discard();
         self.pending = BTreeMap::new();
-        self.pending_bytes = 0;
+    }
+
+    /// Gives memory back that is not needed.
+    pub(super) fn trim(&mut self) {
+        if self.ready.capacity() > 4 {
+            self.ready.shrink_to(4);
+        }
+    }
+
+    /// Keeps what of a segment is not there yet.
+    fn keep(&mut self, offset: u64, data: &Bytes) {
+        let end = offset + data.len() as u64;
+        let mut at = offset;
+        if let Some((&before, kept)) = self.pending.range(..=offset).next_back() {
+            at = at.max(before + kept.len() as u64);
+        }
+        while at < end {
+            let next = self.pending.range(at..end).next();
+            let next = next.map_or((end, end), |(&start, kept)| (start, start + kept.len() as u64));
+            if at < next.0 {
+                let part = data.slice((at - offset) as usize..(next.0 - offset) as usize);
+                let is_large = part.len() > MEDIUM;
+                let part = if is_large { part } else { Bytes::copy_from_slice(&part) };
+                self.pending.insert(at, part);
+            }
+            at = next.1;
+        }
     }
 
     fn append(&mut self, data: Bytes) {
         self.next += data.len() as u64;
+        let own = if self.unread > WAITING { MEDIUM } else { SMALL };
         self.unread += data.len() as u64;
-        let sealed = data.len() > SMALL || self.tail.len() + data.len() > GATHER;
-        if sealed && !self.tail.is_empty() {
+        let is_own = data.len() <= own;
+        if (!is_own || self.tail.len() + data.len() > GATHER) && !self.tail.is_empty() {
             self.ready.push_back(core::mem::take(&mut self.tail).freeze());
         }
-        if data.len() > SMALL {
-            self.ready.push_back(data);
-        } else {
+        if is_own {
+            if own == MEDIUM && self.tail.is_empty() {
+                // More will follow: nobody reads.
+                self.tail.reserve(GATHER);
+            }
             self.tail.extend_from_slice(&data);
+        } else {
+            self.ready.push_back(data);
         }
     }
 }
@@ -189,7 +209,7 @@ mod tests {
                 } as usize;
                 let to = whole.len().min(from + length);
                 let fin = to == whole.len() && rng.below(2) == 0;
-                let _ = assembler.insert(segment(from as u64, &whole[from..to], fin), 1 << 20);
+                let _ = assembler.insert(segment(from as u64, &whole[from..to], fin));
                 if rng.below(3) == 0 {
                     while let Some(chunk) = assembler.read() {
                         read.extend_from_slice(&chunk);
@@ -201,29 +221,51 @@ mod tests {
                 read.extend_from_slice(&chunk);
             }
             assert!(read == whole, "seed {seed}");
-            assert!(assembler.pending.is_empty() && assembler.pending_bytes == 0);
+            assert!(assembler.pending.is_empty());
         }
     }
 
     #[test]
     fn the_end_cannot_move() {
         let mut assembler = Assembler::default();
-        assert_eq!(assembler.insert(segment(2, b"cd", true), 100), Ok(false));
-        assert_eq!(
-            assembler.insert(segment(0, b"abcde", false), 100),
-            Err(Refusal::FinalSize)
-        );
-        assert_eq!(assembler.insert(segment(0, b"ab", true), 100), Err(Refusal::FinalSize));
-        assert_eq!(assembler.insert(segment(0, b"ab", false), 100), Ok(true));
+        assert_eq!(assembler.insert(segment(2, b"cd", true)), Ok(false));
+        assert_eq!(assembler.insert(segment(0, b"abcde", false)), Err(Refusal::FinalSize));
+        assert_eq!(assembler.insert(segment(0, b"ab", true)), Err(Refusal::FinalSize));
+        assert_eq!(assembler.insert(segment(0, b"ab", false)), Ok(true));
         assert!(assembler.has_all());
     }
 
     #[test]
-    fn what_is_kept_out_of_order_is_bounded() {
+    fn what_is_kept_out_of_order_is_bounded_and_nothing_is_kept_twice() {
         let mut assembler = Assembler::default();
-        let kept = (0..1000)
-            .filter(|&n| assembler.insert(segment(1 + n, &[0; 600], false), 10_000).is_ok())
+        for n in 0..1000 {
+            assert_eq!(assembler.insert(segment(1 + n, &[0; 6000], false)), Ok(false));
+        }
+        let kept: usize = assembler.pending.values().map(Bytes::len).sum();
+        assert_eq!(kept, 6999);
+        let refused = (0..20_000)
+            .filter(|&n| assembler.insert(segment(10_000 + 2 * n, b"x", false)).is_err())
             .count();
-        assert_eq!(kept, 2 * 10_000 / 600);
+        assert_eq!(refused, 20_000 - (MAX_PENDING - 1000));
+    }
+
+    #[test]
+    fn what_waits_does_not_pin_large_buffers() {
+        let buffer = Bytes::from(alloc::vec![7; 100_000]);
+        let mut assembler = Assembler::default();
+        let mut at = 0;
+        while at < 200_000 {
+            let data = buffer.slice(..1400);
+            let segment = Segment {
+                offset: at,
+                data,
+                fin: false,
+            };
+            assembler.insert(segment).unwrap();
+            at += 1400;
+        }
+        let within = |chunk: &Bytes| buffer.as_ptr_range().contains(&chunk.as_ptr());
+        let pinned = assembler.ready.iter().filter(|chunk| within(chunk)).count();
+        assert!(pinned as u64 <= WAITING / 1400 + 1, "{pinned}");
     }
 }

@@ -184,6 +184,23 @@ impl SendBuffer {
         };
     }
 
+    /// Whether bytes that were never sent wait, and the next of them are at `start`.
+    pub(super) const fn is_new(&self, start: u64) -> bool {
+        start >= self.next
+    }
+
+    /// Gives memory back that is not needed.
+    pub(super) fn trim(&mut self) {
+        if self.chunks.capacity() > 4 {
+            self.chunks.shrink_to(4);
+        }
+        if self.tail.is_empty() {
+            self.tail = BytesMut::new();
+        }
+        self.acked.trim_memory();
+        self.lost.trim_memory();
+    }
+
     /// Drops chunks that are acknowledged as a whole.
     fn release(&mut self) {
         while let Some((offset, chunk)) = self.chunks.front()

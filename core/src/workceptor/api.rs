@@ -168,8 +168,15 @@ pub enum WorkOutput {
     OpenPeer(PeerKey, String),
     /// Bytes for a peer's stream; answer with `peer_drained` as it takes them.
     PeerSend(PeerKey, Bytes),
+    /// No more bytes for a peer's stream, after those before; the other direction goes on.
+    FinishPeer(PeerKey),
+    /// A peer's bytes are wanted again, see [`Workceptor::peer_takes`](super::Workceptor::peer_takes).
+    PeerResume(PeerKey),
     /// Close a peer's stream; nothing more is expected of it.
     ClosePeer(PeerKey),
+    /// Break a peer's stream off, so that the other side cannot take what it has for all there is; nothing more is
+    /// expected of it.
+    AbortPeer(PeerKey),
     /// Bytes for a submitter's session; answer with `session_drained` as it takes them.
     SessionSend(SessionKey, Bytes),
     /// Close a submitter's session, which broke the protocol; nothing more is expected of it.

@@ -5,7 +5,8 @@
 //!
 //! * clients (control sessions): [`Workceptor::handle_request`], `stdin…`, `results_drained`, `client_gone`;
 //! * the disk and the runners: [`WorkOutput::Task`], [`Workceptor::handle_done`], [`Workceptor::handle_runner`];
-//! * executors, to which this node submits: [`WorkOutput::OpenPeer`], `peer_…`, `route_changed`;
+//! * executors, to which this node submits: [`WorkOutput::OpenPeer`], `peer_…`, `route_changed`; with those that grant no
+//!   work sessions the polling protocol of classic nodes is spoken;
 //! * submitters, for which this node executes: `session_…`, from the upgraded connection's first byte after the reply.
 //!
 //! What a unit is said to be has been written before: replies and messages to other nodes follow the answer of the task
@@ -16,6 +17,7 @@
 
 pub mod api;
 pub mod change;
+mod classic;
 mod command;
 mod executor;
 pub mod extra;
@@ -63,6 +65,7 @@ pub use split::{SplitError, split_words};
 pub use state::State;
 pub use task::{RunnerEvent, StoredUnit, UnitError, UnitTask, UnitTaskResult};
 
+use classic::Call;
 use executor::Session;
 use peer::Peer;
 use results::Reader;
@@ -117,6 +120,10 @@ enum Purpose {
         max: usize,
     },
     SessionHash,
+    CallRead {
+        call: PeerKey,
+        max: usize,
+    },
     PeerRead {
         peer: PeerKey,
         channel: u32,
@@ -158,6 +165,7 @@ pub struct Workceptor {
     clients: BTreeMap<ClientKey, Client>,
     peers: BTreeMap<String, Peer>,
     peer_nodes: BTreeMap<PeerKey, String>,
+    calls: BTreeMap<PeerKey, Call>,
     sessions: BTreeMap<SessionKey, Session>,
     timers: Timers,
     next_key: u64,
@@ -180,6 +188,7 @@ impl Workceptor {
             clients: BTreeMap::new(),
             peers: BTreeMap::new(),
             peer_nodes: BTreeMap::new(),
+            calls: BTreeMap::new(),
             sessions: BTreeMap::new(),
             timers: Timers::default(),
             next_key: 1,
@@ -230,6 +239,7 @@ impl Workceptor {
                 Timer::RetryOutput(id) => self.retry_output(&id),
                 Timer::RetryRemove(id) => self.advance(&id),
                 Timer::RetryAttach(id) => self.attach(&id),
+                Timer::Poll(id) | Timer::RetryCall(id) => self.drive_classic(&id),
             }
         }
     }
@@ -244,6 +254,7 @@ impl Workceptor {
         match purpose {
             Purpose::SessionRead { session, channel, max } => return self.session_read(session, channel, max, result),
             Purpose::PeerRead { peer, channel, max } => return self.peer_read(peer, channel, max, result),
+            Purpose::CallRead { call, max } => return self.call_read(call, max, result),
             _ => {}
         }
         if self.units.get(&id).is_none_or(|unit| unit.serial != serial) {
@@ -262,7 +273,7 @@ impl Workceptor {
             Purpose::WriteOutput => self.output_written(&id, result),
             Purpose::HashOutput { total } => self.output_hashed(&id, total, result),
             // If it did not help, the record is tried again all the same.
-            Purpose::DropStdin | Purpose::SessionRead { .. } | Purpose::PeerRead { .. } => {}
+            Purpose::DropStdin | Purpose::SessionRead { .. } | Purpose::PeerRead { .. } | Purpose::CallRead { .. } => {}
         }
     }
 

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use serde_json::Value;
 
 use super::api::{PeerKey, Severity, WorkOutput};
+use super::classic::{Call, Polling};
 use super::id::UnitId;
 use super::ready::Ready;
 use super::remote::Line;
@@ -23,10 +24,13 @@ use crate::wire::work::{Decoder, Message, Received};
 const UPGRADE: &[u8] = b"{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1}\n";
 
 /// Longest greeting or reply line before the session is a work session, in bytes.
-const MAX_LINE: usize = 4096;
+pub(super) const MAX_LINE: usize = 4096;
+
+/// Longest status line of an executor that is polled, in bytes: it shows the parameters of the unit.
+const MAX_STATUS: usize = 1 << 20;
 
 /// How long the opening of a session may take, greeting and upgrade included.
-const OPEN_WAIT: Duration = Duration::from_secs(15);
+pub(super) const OPEN_WAIT: Duration = Duration::from_secs(15);
 
 /// First wait after a session was lost; it usually comes back at once.
 const QUICK_RETRY: Duration = Duration::from_millis(250);
@@ -58,8 +62,12 @@ pub(super) struct Peer {
     window: usize,
     /// Attempts that failed in a row.
     failures: u32,
-    /// It answered like a node that does not know work sessions.
+    /// The executor has said something of use on this session.
+    is_useful: bool,
+    /// It is known not to grant work sessions.
     classic: bool,
+    /// What is asked of it instead.
+    pub(super) polling: Polling,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
@@ -69,12 +77,36 @@ enum Phase {
     Opening,
     Greeting,
     Upgrading,
+    /// A work session.
     Up,
+    /// A control session on which units are asked after.
+    Polling,
 }
 
 impl Peer {
-    pub(super) fn is_up(&self) -> bool {
+    fn is_up(&self) -> bool {
         self.phase == Phase::Up
+    }
+
+    pub(super) fn is_polling(&self) -> bool {
+        self.phase == Phase::Polling
+    }
+
+    /// Whether the executor hears of units at once.
+    pub(super) fn is_connected(&self) -> bool {
+        self.is_up() || self.is_polling()
+    }
+
+    pub(super) fn key(&self) -> Option<PeerKey> {
+        self.key
+    }
+
+    pub(super) fn wanting(&self) -> impl Iterator<Item = &UnitId> {
+        self.wanting.iter()
+    }
+
+    pub(super) fn wants(&self, id: &UnitId) -> bool {
+        self.wanting.contains(id)
     }
 
     fn next_ready(&mut self) -> Option<u32> {
@@ -86,13 +118,21 @@ impl Peer {
 }
 
 impl Workceptor {
-    /// The stream to a peer's `control` service is open.
-    pub fn peer_opened(&mut self, now: Now, key: PeerKey) {
+    /// The stream to a peer's `control` service is open. `classic` says that the node is known not to grant work
+    /// sessions; a node of which nothing is known is asked.
+    pub fn peer_opened(&mut self, now: Now, key: PeerKey, classic: bool) {
         self.now = now;
+        if self.calls.contains_key(&key) {
+            return self.call_opened(key);
+        }
         if let Some(peer) = self.peer(key)
             && peer.phase == Phase::Opening
         {
             peer.phase = Phase::Greeting;
+            peer.classic = classic;
+            if classic {
+                return;
+            }
             // Without waiting for the greeting, which costs a round trip and is checked when it comes.
             self.out
                 .push_back(WorkOutput::PeerSend(key, Bytes::from_static(UPGRADE)));
@@ -103,15 +143,16 @@ impl Workceptor {
     pub fn peer_data(&mut self, now: Now, key: PeerKey, mut data: Bytes) {
         self.now = now;
         let Some(node) = self.peer_nodes.get(&key).cloned() else {
-            return;
+            return self.call_data(key, data);
         };
         while let Some(peer) = self.peer(key)
-            && matches!(peer.phase, Phase::Greeting | Phase::Upgrading)
+            && matches!(peer.phase, Phase::Greeting | Phase::Upgrading | Phase::Polling)
         {
             let Some(end) = data.iter().position(|&b| b == b'\n') else {
                 peer.buffer.extend_from_slice(&data);
-                if peer.buffer.len() > MAX_LINE {
-                    self.drop_peer(key, "its greeting is too long");
+                let limit = if peer.is_polling() { MAX_STATUS } else { MAX_LINE };
+                if peer.buffer.len() > limit {
+                    self.drop_peer(key, "its answer is too long");
                 }
                 return;
             };
@@ -138,13 +179,19 @@ impl Workceptor {
         if let Some(peer) = self.peer(key) {
             peer.window = (peer.window + n).min(SESSION_WINDOW);
             self.pump_peer(key);
+        } else {
+            self.call_drained(key, n);
         }
     }
 
     /// A peer's stream could not be opened or is gone.
     pub fn peer_closed(&mut self, now: Now, key: PeerKey, reason: &str) {
         self.now = now;
-        self.peer_lost(key, reason);
+        if self.calls.contains_key(&key) {
+            self.call_lost(key, reason);
+        } else {
+            self.peer_lost(key, reason);
+        }
     }
 
     /// Nodes that units wait for and that no session leads to: [`Workceptor::route_changed`] is of use for these.
@@ -152,7 +199,7 @@ impl Workceptor {
         let waiting = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.is_up() && !peer.wanting.is_empty());
+            .filter(|(_, peer)| !peer.is_connected() && !peer.wanting.is_empty());
         waiting.map(|(node, _)| node.as_str())
     }
 
@@ -160,6 +207,12 @@ impl Workceptor {
     pub fn route_changed(&mut self, now: Now, node: &str) {
         self.now = now;
         self.hurry(node);
+    }
+
+    /// The node to which a stream that was asked for leads.
+    pub fn peer_node(&self, key: PeerKey) -> Option<&str> {
+        let of_call = || self.calls.get(&key).map(Call::node);
+        self.peer_nodes.get(&key).map(String::as_str).or_else(of_call)
     }
 
     fn peer(&mut self, key: PeerKey) -> Option<&mut Peer> {
@@ -171,23 +224,34 @@ impl Workceptor {
     fn peer_line(&mut self, key: PeerKey, node: &str, line: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(line);
         let Some(peer) = self.peer(key) else { return Ok(()) };
+        if peer.is_polling() {
+            return self.polled(key, node, text.trim_end());
+        }
         if peer.phase == Phase::Greeting {
-            if !text.contains(node) {
-                return Err(format!(
-                    "while expecting node ID {node}, got message: {}",
-                    text.trim_end()
-                ));
+            check_greeting(node, &text)?;
+            if peer.classic {
+                peer.phase = Phase::Polling;
+                self.begin_polling(key, node);
+            } else {
+                peer.phase = Phase::Upgrading;
             }
-            peer.phase = Phase::Upgrading;
             return Ok(());
         }
         let reply: Value = serde_json::from_str(text.trim_end()).unwrap_or_default();
         if reply.get("upgraded").and_then(Value::as_u64) != Some(1) {
+            if !text.starts_with("ERROR") {
+                return Err(format!(
+                    "while expecting a work session, got message: {}",
+                    text.trim_end()
+                ));
+            }
+            // The command was refused; the session goes on as it was.
             peer.classic = true;
-            return Err(format!("it does not speak work sessions: {}", text.trim_end()));
+            peer.phase = Phase::Polling;
+            self.begin_polling(key, node);
+            return Ok(());
         }
         peer.phase = Phase::Up;
-        peer.classic = false;
         self.timers.clear(&Timer::PeerSlow(key));
         let wanting: Vec<UnitId> = self
             .peers
@@ -216,11 +280,9 @@ impl Workceptor {
                 self.wake_line(&node, id);
                 self.pump_peer(key);
             }
+            (Phase::Polling, _) => self.drive_classic(id),
             (Phase::Offline, _) if is_new => self.connect(&node),
-            (Phase::Offline, _) if peer.failures > 0 => {
-                let classic = peer.classic;
-                self.settle(id, classic);
-            }
+            (Phase::Offline, _) if peer.failures > 0 => self.settle(id),
             _ => {}
         }
     }
@@ -236,6 +298,8 @@ impl Workceptor {
         if !peer.wanting.remove(id) {
             return;
         }
+        self.drop_calls(id);
+        let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.parked.remove(id);
         let is_idle = peer.wanting.is_empty();
         if let Some(line) = line {
@@ -315,6 +379,7 @@ impl Workceptor {
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.key = Some(key);
         peer.phase = Phase::Opening;
+        peer.is_useful = false;
         peer.buffer.clear();
         peer.decoder = Decoder::default();
         peer.window = SESSION_WINDOW;
@@ -334,7 +399,8 @@ impl Workceptor {
     }
 
     pub(super) fn peer_slow(&mut self, key: PeerKey) {
-        self.drop_peer(key, "the session did not open in time");
+        self.break_call(key, "no answer in time");
+        self.drop_peer(key, "no answer in time");
     }
 
     /// Nobody has needed the peer for a while.
@@ -366,7 +432,8 @@ impl Workceptor {
         let Some(peer) = self.peers.get_mut(&node).filter(|peer| peer.key == Some(key)) else {
             return;
         };
-        let was_up = peer.is_up();
+        let was_up = peer.is_connected();
+        peer.polling.lose_session();
         peer.key = None;
         peer.phase = Phase::Offline;
         peer.lines.clear();
@@ -374,21 +441,19 @@ impl Workceptor {
         peer.ready.clear();
         peer.starved.clear();
         // A session that was of no use counts as an attempt.
-        let wait = if was_up && peer.failures == 0 {
+        let wait = if peer.is_useful {
             QUICK_RETRY
         } else {
-            back_off(peer.failures)
-        };
-        if !was_up || peer.failures > 0 {
             peer.failures += 1;
-        }
-        let (classic, is_first) = (peer.classic, peer.failures <= 1);
+            back_off(peer.failures - 1)
+        };
+        let is_first = peer.failures <= 1;
         let wanting: Vec<UnitId> = peer.wanting.iter().cloned().collect();
         if wanting.is_empty() {
             return;
         }
         let severity = if is_first { Severity::Warning } else { Severity::Debug };
-        self.log(severity, format!("work session with node {node}: {reason}"));
+        self.log(severity, format!("session for work with node {node}: {reason}"));
         let at = self.after(wait);
         self.timers.set(Timer::PeerRetry(node), at);
         for id in wanting {
@@ -397,8 +462,9 @@ impl Workceptor {
                 // What was received and not declared complete is asked for again from where it ends.
                 remote.end = None;
             }
+            self.timers.clear(&Timer::Poll(id.clone()));
             if !was_up {
-                self.settle(&id, classic);
+                self.settle(&id);
                 self.advance(&id);
             }
         }
@@ -412,6 +478,7 @@ impl Workceptor {
     pub(super) fn peer_is_well(&mut self, node: &str) {
         if let Some(peer) = self.peers.get_mut(node) {
             peer.failures = 0;
+            peer.is_useful = true;
         }
     }
 
@@ -424,4 +491,15 @@ impl Workceptor {
             self.drop_peer(key, reason);
         }
     }
+}
+
+/// A greeting that does not come from the node that was dialled is somebody else's (`work.md` §11.2).
+pub(super) fn check_greeting(node: &str, line: &str) -> Result<(), String> {
+    if line.contains(node) {
+        return Ok(());
+    }
+    Err(format!(
+        "while expecting node ID {node}, got message: {}",
+        line.trim_end()
+    ))
 }

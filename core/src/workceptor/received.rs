@@ -73,8 +73,16 @@ impl Workceptor {
                 // If it was given up here, there is nothing left to be cancelled there.
                 remote.over |= is_over;
             }
-            Message::Done => self.executor_answered(&id, Ok(())),
-            Message::Failed { text } => self.executor_answered(&id, Err(text)),
+            Message::Done => {
+                if let Some(verb) = line.asked.pop_front() {
+                    self.executor_answered(&id, verb, Ok(()));
+                }
+            }
+            Message::Failed { text } => {
+                if let Some(verb) = line.asked.pop_front() {
+                    self.executor_answered(&id, verb, Err(text));
+                }
+            }
             // Not for a submitter, or not known to this version.
             _ => {}
         }
@@ -97,7 +105,7 @@ impl Workceptor {
         }
     }
 
-    fn mirror(&mut self, id: &UnitId, status: Status) {
+    pub(super) fn mirror(&mut self, id: &UnitId, status: Status) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
         let state = State::from_number(i64::from(status.state));
@@ -109,13 +117,15 @@ impl Workceptor {
             remote.status = Some(status);
             return;
         }
+        let is_polled = remote.line.is_none();
         let is_news = (state, &status.detail) != (unit.record.state, &unit.record.detail);
         if is_news && !(state == State::Pending && unit.record.state == State::Running) {
             remote.mirroring = true;
             let change = Change::Mirror {
                 state,
                 detail: status.detail,
-                stdout_size: unit.output,
+                // A classic executor tells no checksum: what is recorded must be durable.
+                stdout_size: if is_polled { remote.poll.synced() } else { unit.output },
                 exit_code: status.exit_code,
                 signal: status.signal,
             };
@@ -165,6 +175,7 @@ impl Workceptor {
             remote.file.finish();
             remote.write_tries = 0;
             unit.output = unit.output.max(remote.file.written());
+            self.sync_output(id);
             return self.advance(id);
         }
         // Nothing that was received is given up; no more is allowed until it is written.

@@ -6,6 +6,7 @@ use alloc::string::String;
 
 use super::api::{Severity, WorkReply};
 use super::change::{Change, ChangeKind};
+use super::classic::Poll;
 use super::extra::{NO_EXPIRATION, RemoteExtra};
 use super::id::UnitId;
 use super::record::Record;
@@ -58,6 +59,8 @@ pub(super) struct Remote {
     pub(super) status: Option<Status>,
     /// Its channel on the session with the executor.
     pub(super) line: Option<Line>,
+    /// What is known by polling, where the executor grants no sessions.
+    pub(super) poll: Poll,
 }
 
 /// What has passed over the present channel.
@@ -98,6 +101,7 @@ impl Remote {
             mirroring: false,
             status: None,
             line: None,
+            poll: Poll::default(),
         }
     }
 
@@ -188,6 +192,7 @@ impl Workceptor {
             (line.cancel_sent, line.release_sent) = (false, false);
         }
         let node = remote.node.clone();
+        self.timers.clear(&Timer::RetryCall(id.clone()));
         self.hurry(&node);
     }
 
@@ -209,15 +214,11 @@ impl Workceptor {
     }
 
     /// The executor cannot be reached: whoever waits learns that it will be done later.
-    pub(super) fn settle(&mut self, id: &UnitId, classic: bool) {
+    pub(super) fn settle(&mut self, id: &UnitId) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
         if remote.marking || unit.stage != Stage::Live {
             return;
-        }
-        if classic && !remote.submitted && unit.release.is_none() && !unit.record.state.is_complete() {
-            let text = format!("node {} does not speak work sessions", remote.node);
-            return self.start_failed(id, &text);
         }
         let is_queued = unit.record.extra.remote().is_some_and(|extra| extra.stdin_complete);
         if unit.release.is_some_and(|release| release.force) {
@@ -272,12 +273,9 @@ impl Workceptor {
     }
 
     /// The executor has answered a cancel or a release.
-    pub(super) fn executor_answered(&mut self, id: &UnitId, result: Result<(), String>) {
+    pub(super) fn executor_answered(&mut self, id: &UnitId, verb: Verb, result: Result<(), String>) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
-        let Some(verb) = remote.line.as_mut().and_then(|line| line.asked.pop_front()) else {
-            return;
-        };
         match (verb, result) {
             (Verb::Cancel, Ok(())) => {
                 remote.cancel_done = true;

@@ -8,6 +8,7 @@ use alloc::vec::Vec;
 use super::Workceptor;
 use super::api::Severity;
 use super::change::{Change, Phase, phase};
+use super::classic::Poll;
 use super::command::START_UNKNOWN;
 use super::extra::Extra;
 use super::id::UnitId;
@@ -58,6 +59,8 @@ impl Workceptor {
                 remote.start_seen = extra.remote_started;
                 remote.stdin_total = extra.stdin_complete.then_some(found.stdin_size);
                 remote.file = Writer::at(found.stdout_size);
+                let is_named = extra.remote_started || !extra.remote_unit_id.is_empty();
+                remote.poll = Poll::restored(is_named, found.stdout_size.min(unit.record.stdout_size));
                 remote.over = unit.record.state.is_complete() && !extra.local_cancelled;
                 unit.cancelling = extra.local_cancelled;
                 unit.release = extra.local_released.then(Removal::default);

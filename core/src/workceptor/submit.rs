@@ -157,7 +157,10 @@ impl Workceptor {
             remote_work_type: request.work_type.clone(),
             remote_params: request.params.clone(),
             // The executor hears of it as soon as the record is durable.
-            contacted: self.peers.get(&request.node).is_some_and(super::peer::Peer::is_up),
+            contacted: self
+                .peers
+                .get(&request.node)
+                .is_some_and(super::peer::Peer::is_connected),
             ..RemoteExtra::default()
         };
         if let Some(ttl) = request.ttl {

@@ -1,8 +1,10 @@
 //! Two nodes joined by an in-memory pipe, with disks that may crash and runners that may survive, under virtual time.
 
+mod classic;
 mod crash;
 mod disk;
 mod finish;
+mod go;
 mod local;
 mod remote;
 mod trouble;

@@ -28,6 +28,10 @@ pub(super) enum Timer {
     RetryRemove(UnitId),
     /// Try to reach a runner again.
     RetryAttach(UnitId),
+    /// Ask for a unit's status.
+    Poll(UnitId),
+    /// Open a stream for a unit again.
+    RetryCall(UnitId),
 }
 
 impl Timer {
@@ -43,6 +47,8 @@ impl Timer {
             Self::RetryOutput(_) => "write a unit's output again",
             Self::RetryRemove(_) => "remove a unit again",
             Self::RetryAttach(_) => "connect to a runner again",
+            Self::Poll(_) => "ask for a unit's status",
+            Self::RetryCall(_) => "open a stream for a unit again",
         }
     }
 
@@ -54,7 +60,9 @@ impl Timer {
             | Self::RetryChange(id)
             | Self::RetryOutput(id)
             | Self::RetryRemove(id)
-            | Self::RetryAttach(id) => Some(id),
+            | Self::RetryAttach(id)
+            | Self::Poll(id)
+            | Self::RetryCall(id) => Some(id),
         }
     }
 }
@@ -94,6 +102,8 @@ impl Timers {
             Timer::RetryOutput(id.clone()),
             Timer::RetryRemove(id.clone()),
             Timer::RetryAttach(id.clone()),
+            Timer::Poll(id.clone()),
+            Timer::RetryCall(id.clone()),
         ] {
             debug_assert_eq!(timer.unit(), Some(id), "listed above");
             self.clear(&timer);

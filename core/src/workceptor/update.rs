@@ -24,10 +24,16 @@ impl Workceptor {
 
     pub(super) fn updated(&mut self, id: &UnitId, change: Change, sync: bool, result: UnitTaskResult) {
         match result {
-            UnitTaskResult::Record(record) => self.written(id, change.kind(), record),
+            UnitTaskResult::Record(record) => {
+                if let Change::OutputSize(size) = change {
+                    self.output_synced(id, Some(size));
+                }
+                self.written(id, change.kind(), record);
+            }
             // Somebody else was first; what they wrote counts.
             UnitTaskResult::Failed(UnitError::Refused(record)) => {
                 self.adopt(id, record);
+                self.output_synced(id, None);
                 self.refused(id, change.kind());
             }
             UnitTaskResult::Failed(UnitError::Missing) => self.vanished(id),
@@ -77,6 +83,7 @@ impl Workceptor {
                 return self.start_failed(id, &error);
             }
             ChangeKind::CancelRequested | ChangeKind::OutputSize => {
+                self.output_synced(id, None);
                 return self.log(Severity::Warning, format!("unit {id}: {error}"));
             }
             ChangeKind::Mirror if !matches!(&change, Change::Mirror { state, .. } if state.is_complete()) => {

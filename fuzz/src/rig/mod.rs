@@ -453,6 +453,7 @@ fn config(small: bool) -> Config {
             nodes: 6,
             adverts: 6,
             streams: 3,
+            stream_memory: 100_000,
             sessions: 3,
             port_queue: 2,
             units: 3,

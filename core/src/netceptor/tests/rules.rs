@@ -459,7 +459,7 @@ fn a_lost_link_takes_its_edges_along() {
 fn a_node_that_says_hello_as_a_classic_one_is_spoken_to_as_one_at_once() {
     let (mut router, at) = own();
     let ours = RoutingUpdate {
-        ext: Some(wire::classic::Ext::new(5)),
+        ext: Some(Ext::new(5)),
         ..update("x", "x", 1, &[])
     };
     router.link_accepted(now_at(at), LinkId(3), 1.0, &ours);
@@ -480,7 +480,7 @@ fn capabilities_are_merged_even_from_duplicates() {
     on(&mut router, at, A, &plain);
     assert_eq!(router.capabilities("x"), None);
     let same_with_ext = RoutingUpdate {
-        ext: Some(wire::classic::Ext::new(5)),
+        ext: Some(Ext::new(5)),
         forwarding_node: "b".into(),
         ..plain
     };

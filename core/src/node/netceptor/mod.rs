@@ -30,8 +30,8 @@ use crate::time::Now;
 use crate::wire::classic::{Ext, WorkCommand};
 use crate::wire::data::{HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
 
-/// What this code tells its own kind it can do (`docs/protocol-extended.md` §2).
-const CAPABILITIES: u64 = Ext::STREAMS | Ext::WORK_SESSIONS;
+/// What this code tells its own kind it can do (`docs/protocol-extended.md` §2), work sessions aside.
+const CAPABILITIES: u64 = Ext::STREAMS;
 
 /// What a [`Netceptor`] wants of the program around it.
 #[derive(Debug)]
@@ -99,13 +99,15 @@ impl Netceptor {
             .map_err(ConfigError)?;
         let mut rng = Rng::from_seed(seed);
         let limits = config.limits.clone();
+        let sessions = if config.work_sessions { Ext::WORK_SESSIONS } else { 0 };
+        let capabilities = CAPABILITIES | sessions;
         Ok(Self {
             node_id: config.node_id.clone(),
             max_links: limits.links,
             begun: false,
             backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
-            router: Router::new(config.node_id.clone(), CAPABILITIES, limits, rng.fork(), now),
+            router: Router::new(config.node_id.clone(), capabilities, limits, rng.fork(), now),
             loopback: VecDeque::new(),
             outputs: VecDeque::new(),
         })

@@ -2,16 +2,20 @@
 
 use alloc::string::String;
 
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 
-use super::super::acks::MAX_ACK_DELAY;
 use super::super::packet::{Ack, Number, Packet, ResetFrame, Segment, Syn, flag};
 use super::super::recovery::News;
 use super::super::state::{Half, Step};
 use super::super::{Event, code};
-use super::{MAX_PACKET_MIN, Phase, Stream};
+use super::{LARGEST_PACKET, MAX_PACKET_MIN, Phase, Stream};
 use crate::time::Instant;
 
+/// Full packets that are acknowledged at once: a few at first, more when the stream has got going.
+const ACK_EVERY: u32 = 2;
+const ACK_EVERY_LATER: u32 = 4;
+/// Number of the packet from which on there are more.
+const ACK_LATER: u64 = 128;
 /// Probe timeouts in vain after which losses are no congestion but a path that was gone.
 const BLACKOUT_PROBES: u32 = 3;
 
@@ -26,60 +30,78 @@ impl Stream {
         if packet.nonce != self.nonce {
             return;
         }
+        let length = payload.len();
+        if self.phase == Phase::Ended {
+            self.handle_after_end(now, packet, length, marked);
+            return;
+        }
         let asks = payload[0] & (flag::SYN | flag::PING | flag::FIN) != 0;
-        let is_valid = match self.phase {
-            Phase::Ended => {
-                self.handle_after_end(now, packet, payload.len(), marked);
-                true
+        let Packet { number, segment, .. } = packet;
+        let is_valid = match self.handle_control(now, packet, length, marked) {
+            None => false,
+            Some(false) => true,
+            Some(true) => {
+                let segment = segment.map(|Segment { offset, data, fin }| {
+                    let mut bytes = payload;
+                    bytes.advance(data.start);
+                    Segment {
+                        offset,
+                        data: bytes,
+                        fin,
+                    }
+                });
+                self.handle_numbered(now, number, segment, length, marked, asks)
+                    .is_some()
             }
-            Phase::Dialling | Phase::Open => self.handle_alive(now, packet, payload.len(), marked, asks).is_some(),
         };
         self.invalid_packets += u64::from(!is_valid);
     }
 
-    /// `None` if the packet breaks the rules; it is not acknowledged then.
-    fn handle_alive(&mut self, now: Instant, packet: Packet, length: usize, marked: bool, asks: bool) -> Option<()> {
-        let Packet {
-            number,
-            syn,
-            ack,
-            reset,
-            segment,
-            ..
-        } = packet;
-        if let Some(Segment { offset, data, .. }) = &segment
-            && !self.credit.allows(offset + data.len() as u64)
+    /// All but the stream bytes. `None` if the packet breaks the rules; it is not acknowledged then. Else whether there is
+    /// more to it.
+    fn handle_control(&mut self, now: Instant, packet: Packet<'_>, length: usize, marked: bool) -> Option<bool> {
+        if let Some(Segment { offset, data, .. }) = &packet.segment
+            && !self.credit.allows(offset + data.length as u64)
         {
             return None;
         }
         self.last_heard = now;
-        if let Some(ResetFrame { code, reason }) = reset {
-            self.end_by_peer(now, code, &reason);
-            self.note_number(now, number, length, marked);
+        if let Some(ResetFrame { code, reason }) = packet.reset {
+            self.end_by_peer(now, code, reason);
+            self.note_number(now, packet.number, length, marked);
             self.acks.hurry();
-            return Some(());
+            return Some(false);
         }
-        if let Some(ack) = &ack {
+        if let Some(ack) = &packet.ack {
             self.on_ack(now, ack)?;
         }
-        if let Some(syn) = syn {
+        if let Some(syn) = packet.syn {
             self.on_syn(syn);
         }
         if self.phase == Phase::Dialling {
             self.phase = Phase::Open;
             self.events.connected = true;
         }
-        let Some(number) = number else {
-            return Some(());
-        };
-        if self.acks.knows(number.number) {
+        Some(packet.number.is_some())
+    }
+
+    fn handle_numbered(
+        &mut self,
+        now: Instant,
+        number: Option<Number>,
+        segment: Option<Segment>,
+        length: usize,
+        marked: bool,
+        asks: bool,
+    ) -> Option<()> {
+        if number.is_some_and(|number| self.acks.knows(number.number)) {
             self.acks.hurry();
             return Some(());
         }
         if let Some(segment) = segment {
             self.on_segment(now, segment)?;
         }
-        self.note_number(now, Some(number), length, marked);
+        self.note_number(now, number, length, marked);
         if asks {
             self.acks.hurry();
         }
@@ -87,7 +109,7 @@ impl Stream {
     }
 
     /// The stream is over: only its end still matters.
-    fn handle_after_end(&mut self, now: Instant, packet: Packet, length: usize, marked: bool) {
+    fn handle_after_end(&mut self, now: Instant, packet: Packet<'_>, length: usize, marked: bool) {
         if packet.reset.is_some() {
             self.note_number(now, packet.number, length, marked);
             self.acks.hurry();
@@ -123,26 +145,27 @@ impl Stream {
 
     fn note_number(&mut self, now: Instant, number: Option<Number>, length: usize, marked: bool) {
         let Some(number) = number else { return };
-        self.largest_packet = self.largest_packet.max(length.min(self.max_packet));
+        self.largest_packet = self.largest_packet.max(length.min(LARGEST_PACKET) as u32);
         self.acks.on_packet(now, number, length, marked);
-        self.acks.hurry_after(2 * self.largest_packet);
+        let packets = if number.number < ACK_LATER {
+            ACK_EVERY
+        } else {
+            ACK_EVERY_LATER
+        };
+        self.acks.hurry_after((packets * self.largest_packet) as usize);
     }
 
     fn on_syn(&mut self, syn: Syn) {
         self.peer_window = self.peer_window.max(syn.window);
-        let peer_max = usize::try_from(syn.max_packet)
-            .unwrap_or(usize::MAX)
-            .max(MAX_PACKET_MIN);
-        if peer_max < self.max_packet {
-            self.max_packet = peer_max;
-            self.congestion.set_segment(peer_max as u64);
+        let peer_packet = syn.max_packet.clamp(MAX_PACKET_MIN as u64, LARGEST_PACKET as u64) as u32;
+        if peer_packet != self.peer_packet {
+            self.peer_packet = peer_packet;
+            self.update_size();
         }
     }
 
-    fn on_ack(&mut self, now: Instant, ack: &Ack) -> Option<()> {
-        let news = self
-            .recovery
-            .on_ack(now, ack, MAX_ACK_DELAY, &mut self.rtt, &mut self.send)?;
+    fn on_ack(&mut self, now: Instant, ack: &Ack<'_>) -> Option<()> {
+        let news = self.recovery.on_ack(now, ack, &mut self.path, &mut self.send)?;
         if ack.window > self.peer_window {
             self.peer_window = ack.window;
             self.starved_count = 0;
@@ -155,7 +178,7 @@ impl Stream {
             self.probe_count = 0;
             self.probe_base = now;
             self.probes_due = 0;
-            self.congestion.on_progress(now, news.progress, &self.rtt);
+            self.congestion.on_progress(now, news.progress, &self.path.rtt);
         }
         self.is_end_confirmed |= news.confirmed_end;
         self.apply_losses(now, &news, probes);
@@ -180,19 +203,26 @@ impl Stream {
     }
 
     pub(super) fn apply_losses(&mut self, now: Instant, news: &News, probes: u32) {
+        if news.trial == Some(true) {
+            self.path.size.rise();
+        }
+        if self.path.size.is_proven() {
+            self.path.size.fall(now);
+        }
         if news.lost == 0 {
             return;
         }
         if probes >= BLACKOUT_PROBES {
             self.congestion.on_blackout(now);
         } else {
-            self.congestion.on_lost(now, news.lost, news.last_lost_sent, &self.rtt);
+            self.congestion
+                .on_lost(now, news.lost, news.last_lost_sent, &self.path.rtt);
         }
     }
 
     fn on_segment(&mut self, now: Instant, segment: Segment) -> Option<()> {
         let had_all = self.recv.has_all();
-        let is_new = self.recv.insert(segment, self.credit.window()).ok()?;
+        let is_new = self.recv.insert(segment).ok()?;
         if is_new && self.is_released {
             let discarded = self.recv.discard();
             self.on_consumed(now, discarded);

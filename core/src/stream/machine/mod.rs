@@ -5,24 +5,31 @@ mod outgoing;
 mod timers;
 
 use alloc::string::{String, ToString};
+use alloc::sync::Arc;
 
 use bytes::Bytes;
 
 use super::acks::Acks;
 use super::congestion::Congestion;
 use super::credit::Credit;
+use super::pacing::Pacing;
 use super::packet::{MAX_REASON, Packet, VERSION};
-use super::recovery::Recovery;
+use super::recovery::{Path, Recovery};
 use super::recv::Assembler;
 use super::rtt::Rtt;
 use super::send::SendBuffer;
+use super::size::SegmentSize;
 use super::state::{Half, Step};
-use super::{Config, Event, NO_ROUTE, SERVICE_UNKNOWN, UNSOLICITED_CREDIT, WriteError, code};
+use super::{Config, Event, NO_ROUTE, SERVICE_UNKNOWN, TIMEOUT_TEXT, UNSOLICITED_CREDIT, WriteError, code};
 use crate::rng::Rng;
 use crate::time::Instant;
 
 /// The send buffer's limit before the congestion window has grown, in bytes.
 const SEND_BUFFER_MIN: u64 = 256 * 1024;
+/// What every stream may have written and not acknowledged, whatever others hold, in bytes.
+const SEND_BUFFER_SHARE: u64 = 64 * 1024;
+/// The largest packet there can be: a frame has at most 65,535 bytes (`wire.md` §3), 36 of them the data header.
+pub(super) const LARGEST_PACKET: usize = 65_535 - 36;
 /// No packet limit below this: headers need up to 200 bytes of it.
 const MAX_PACKET_MIN: usize = 1024;
 
@@ -33,7 +40,7 @@ const MAX_PACKET_MIN: usize = 1024;
 /// order with outputs undrained.
 #[derive(Debug)]
 pub struct Stream {
-    config: Config,
+    config: Arc<Config>,
     nonce: u32,
     is_dialler: bool,
     phase: Phase,
@@ -43,15 +50,19 @@ pub struct Stream {
     recv: Assembler,
     credit: Credit,
     acks: Acks,
-    rtt: Rtt,
+    path: Path,
     recovery: Recovery,
     congestion: Congestion,
+    pacing: Pacing,
     /// Offset up to which the peer takes bytes.
     peer_window: u64,
-    /// Largest packet both ends take.
-    max_packet: usize,
-    /// Largest packet that came: two of these are acknowledged at once.
-    largest_packet: usize,
+    /// Largest packet the peer takes, and the path.
+    peer_packet: u32,
+    path_packet: u32,
+    /// Largest packet that came: a few of these are acknowledged at once.
+    largest_packet: u32,
+    /// Bytes written and not acknowledged that the node has room for.
+    send_limit: u64,
     is_syn_sent: bool,
     is_syn_acked: bool,
     /// Packets to send whatever the congestion window says.
@@ -112,24 +123,24 @@ struct Events {
 impl Stream {
     /// Starts a stream. The SYN leaves with the next [`poll_transmit`](Self::poll_transmit), together with what was
     /// written until then.
-    pub fn dial(config: Config, rng: &mut Rng, now: Instant) -> Self {
-        Self::new(config, rng.next_u64() as u32, true, now)
+    pub fn dial(config: impl Into<Arc<Config>>, rng: &mut Rng, now: Instant) -> Self {
+        Self::new(config.into(), rng.next_u64() as u32, true, now)
     }
 
     /// Answers a stream of a peer; `None` if the packet is not a SYN of our version. The packet is taken whole: do not
     /// hand it to [`handle_packet`](Self::handle_packet) again.
-    pub fn accept(config: Config, first_packet: &Bytes, now: Instant, marked: bool) -> Option<Self> {
+    pub fn accept(config: impl Into<Arc<Config>>, first_packet: &Bytes, now: Instant, marked: bool) -> Option<Self> {
         let packet = Packet::parse(first_packet)?;
         if packet.syn?.version != VERSION || packet.reset.is_some() || packet.ack.is_some() {
             return None;
         }
-        let mut stream = Self::new(config, packet.nonce, false, now);
+        let mut stream = Self::new(config.into(), packet.nonce, false, now);
         stream.phase = Phase::Open;
         stream.handle_packet(now, first_packet.clone(), marked);
         (stream.invalid_packets == 0).then_some(stream)
     }
 
-    fn new(config: Config, nonce: u32, is_dialler: bool, now: Instant) -> Self {
+    fn new(config: Arc<Config>, nonce: u32, is_dialler: bool, now: Instant) -> Self {
         let max_packet = config.max_packet.max(MAX_PACKET_MIN);
         let window = config.recv_window_initial.max(UNSOLICITED_CREDIT);
         let dial_deadline = now + config.dial_timeout;
@@ -143,12 +154,18 @@ impl Stream {
             recv: Assembler::default(),
             credit: Credit::new(window, config.recv_window_max.max(window)),
             acks: Acks::default(),
-            rtt: Rtt::new(),
+            path: Path {
+                rtt: Rtt::new(),
+                size: SegmentSize::new(max_packet),
+            },
             recovery: Recovery::new(),
             congestion: Congestion::new(max_packet as u64),
+            pacing: Pacing::default(),
             peer_window: UNSOLICITED_CREDIT,
-            max_packet,
-            largest_packet: MAX_PACKET_MIN,
+            peer_packet: max_packet as u32,
+            path_packet: max_packet as u32,
+            largest_packet: MAX_PACKET_MIN as u32,
+            send_limit: u64::MAX,
             is_syn_sent: false,
             is_syn_acked: false,
             probes_due: 0,
@@ -202,6 +219,7 @@ impl Stream {
     pub fn write_space(&self) -> u64 {
         let capacity = (2 * self.congestion.window())
             .max(SEND_BUFFER_MIN)
+            .min(self.send_limit)
             .min(self.config.send_buffer_max.max(1));
         capacity.saturating_sub(self.send.len())
     }
@@ -277,15 +295,82 @@ impl Stream {
         self.probe_count = 0;
         self.starved_count = 0;
         self.probe_base = now;
+        self.path.size.rise();
         if let Some(reset) = &mut self.reset {
             reset.is_due |= reset.next.is_some();
         } else if self.recovery.is_waiting() || self.send.is_starved(self.peer_window) {
             // Two, because a path that has just changed loses packets.
             self.probes_due = 2;
-        } else if self.phase == Phase::Open {
-            // The peer may have been started anew meanwhile and know nothing of this stream.
-            self.is_ping_due = true;
         }
+    }
+
+    /// Asks the peer for a sign of life.
+    pub fn ping(&mut self) {
+        self.is_ping_due |= self.phase == Phase::Open;
+    }
+
+    /// What was to be sent could not leave the node, so no answer is late: called instead of
+    /// [`handle_timeout`](Self::handle_timeout) while that lasts.
+    pub fn handle_timeout_held(&mut self, now: Instant) {
+        self.probe_base = now;
+        self.handle_timeout(now);
+    }
+
+    /// The largest packet that passes the way to the peer, in bytes; the way may have changed.
+    pub fn set_path_limit(&mut self, max_packet: usize) {
+        self.path_packet = max_packet.clamp(MAX_PACKET_MIN, LARGEST_PACKET) as u32;
+        self.update_size();
+    }
+
+    /// What the node has room for: bytes the peer may send, and bytes written and not acknowledged, beyond what every
+    /// stream may have.
+    pub(super) fn set_memory(&mut self, receive: u64, send: u64) {
+        self.credit.set_limit(receive.saturating_add(UNSOLICITED_CREDIT));
+        self.send_limit = send.saturating_add(SEND_BUFFER_SHARE);
+    }
+
+    /// What this stream takes of the node's room: see [`set_memory`](Self::set_memory).
+    pub(super) fn memory(&self) -> (u64, u64) {
+        let receive = if self.phase == Phase::Ended {
+            self.recv.unread()
+        } else {
+            self.credit.exposure()
+        };
+        (
+            receive.saturating_sub(UNSOLICITED_CREDIT),
+            self.send.len().saturating_sub(SEND_BUFFER_SHARE),
+        )
+    }
+
+    /// Whether larger packets vanish on the way, as far as this stream knows.
+    pub(super) const fn has_black_hole(&self) -> bool {
+        self.path.size.has_fallen()
+    }
+
+    /// Another stream has found out that larger packets vanish on the way.
+    pub(super) fn on_black_hole(&mut self, now: Instant) {
+        self.path.size.fall(now);
+    }
+
+    /// Nothing is under way, and nothing waits.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.recovery.is_waiting() && self.acks.is_quiet() && self.send.len() == 0 && self.recv.unread() == 0
+    }
+
+    /// Gives memory back that an idle stream does not need.
+    pub(super) fn trim(&mut self) {
+        self.send.trim();
+        self.recv.trim();
+        self.recovery.trim();
+        self.acks.trim();
+        self.credit.trim();
+    }
+
+    fn update_size(&mut self) {
+        let limit = self.peer_packet.min(self.path_packet) as usize;
+        let segment = limit.min(self.config.max_packet.max(MAX_PACKET_MIN));
+        self.path.size.set_limit(limit);
+        self.congestion.set_segment(segment as u64);
     }
 
     /// A node reported that a packet of ours could not be delivered. Only what no waiting can mend has an effect: an
@@ -352,9 +437,9 @@ impl Stream {
     fn on_consumed(&mut self, now: Instant, count: u64) {
         let highest = self.recv.highest();
         let was_due = self.credit.is_update_due();
-        self.credit.on_read(now, count, self.rtt.smoothed());
+        self.credit.on_read(now, count, self.path.rtt.smoothed());
         if !was_due && self.credit.is_update_due() && !self.recv.knows_end() && self.phase != Phase::Ended {
-            if self.credit.is_exhausted(highest, self.max_packet as u64) {
+            if self.credit.is_exhausted(highest, self.config.max_packet as u64) {
                 self.is_ping_due = true;
             } else {
                 self.acks.hurry();
@@ -379,6 +464,13 @@ impl Stream {
             self.events.finished = true;
             self.end(now);
             self.is_drained = self.is_end_confirmed;
+        }
+    }
+
+    /// Nothing has come from the node at the other end for too long.
+    pub(super) fn on_peer_lost(&mut self, now: Instant) {
+        if self.phase != Phase::Ended {
+            self.lose(now, TIMEOUT_TEXT.to_string());
         }
     }
 

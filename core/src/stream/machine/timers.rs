@@ -24,28 +24,32 @@ impl Stream {
         }
     }
 
-    /// The same without regard to what waits, for a caller that cannot send at the moment.
+    /// The same without regard to what waits, for a caller that cannot send at the moment. An idle stream has none.
     pub fn next_timeout(&self) -> Deadline {
-        let linger = Deadline::at(self.linger_until.filter(|_| !self.is_drained), "stream linger");
-        let ack = Deadline::at(self.acks.deadline(), "stream acknowledgement");
+        Deadline::at(self.timeout_at(), "stream")
+    }
+
+    /// [`next_timeout`](Self::next_timeout) as a time.
+    pub(in super::super) fn timeout_at(&self) -> Option<Instant> {
+        let ack = self.acks.deadline();
         if self.phase == Phase::Ended {
             let reset = self.reset.as_ref().and_then(|reset| reset.next);
-            return ack.min(linger).min(Deadline::at(reset, "stream reset"));
+            let linger = self.linger_until.filter(|_| !self.is_drained);
+            return [ack, reset, linger].into_iter().flatten().min();
         }
-        ack.min(Deadline::at(self.recovery.loss_time(), "stream loss"))
-            .min(Deadline::at(self.probe_at(), "stream probe"))
-            .min(Deadline::at(self.dead_at(), "stream peer is silent"))
-            .min(Deadline::at(self.keepalive_at(), "stream keepalive"))
-            .min(Deadline::at(
-                (self.phase == Phase::Dialling).then_some(self.dial_deadline),
-                "stream dial",
-            ))
+        let dial = (self.phase == Phase::Dialling).then_some(self.dial_deadline);
+        let (loss, probe, dead) = (self.recovery.loss_time(), self.probe_at(), self.dead_at());
+        [ack, loss, probe, dead, dial, self.paced_until()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Time has passed. Calling it early or often does no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         let is_due = |time: Option<Instant>| time.is_some_and(|time| time <= now);
         self.acks.handle_timeout(now);
+        self.pacing.on_time(now);
         if self.phase == Phase::Ended {
             if is_due(self.linger_until) {
                 self.is_drained = true;
@@ -65,11 +69,8 @@ impl Stream {
             return;
         }
         if is_due(self.recovery.loss_time()) {
-            let news = self.recovery.on_loss_time(now, &self.rtt, &mut self.send);
+            let news = self.recovery.on_loss_time(now, &mut self.path, &mut self.send);
             self.apply_losses(now, &news, self.probe_count);
-        }
-        if is_due(self.keepalive_at()) {
-            self.is_ping_due = true;
         }
         if is_due(self.probe_at()) {
             self.probe_base = now;
@@ -94,7 +95,7 @@ impl Stream {
     /// When silence is long enough to ask. Capped, because relays are killed and restarted: the peer shall be found soon
     /// after the path is back.
     fn probe_at(&self) -> Option<Instant> {
-        let base = self.rtt.probe_timeout(MAX_ACK_DELAY);
+        let base = self.path.rtt.probe_timeout(MAX_ACK_DELAY);
         let (count, cap) = if self.recovery.is_waiting() {
             (self.probe_count, self.config.probe_interval_max)
         } else if self.send.is_starved(self.peer_window) {
@@ -109,17 +110,5 @@ impl Stream {
     fn dead_at(&self) -> Option<Instant> {
         self.outstanding_since
             .map(|since| since.max(self.last_heard) + self.config.dead_after)
-    }
-
-    /// `None` while an answer is outstanding: the probes do the same.
-    fn keepalive_at(&self) -> Option<Instant> {
-        let is_idle = self.phase == Phase::Open && !self.recovery.is_waiting() && !self.is_ping_due;
-        // The acceptor waits longer, so that one probe serves both.
-        let silence = if self.is_dialler {
-            self.config.keepalive
-        } else {
-            self.config.keepalive * 2
-        };
-        is_idle.then(|| self.last_heard + silence)
     }
 }

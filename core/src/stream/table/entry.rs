@@ -3,7 +3,7 @@
 use bytes::BytesMut;
 
 use super::super::Stream;
-use super::Outgoing;
+use super::{Outgoing, StreamId};
 use crate::id::{NameHash, ServiceName};
 use crate::time::Instant;
 
@@ -34,6 +34,7 @@ impl Key {
 /// A stream and where the table's queues know it from.
 #[derive(Debug)]
 pub(super) struct Entry {
+    pub(super) id: StreamId,
     pub(super) key: Key,
     pub(super) stream: Stream,
     pub(super) is_dialled: bool,
@@ -45,13 +46,21 @@ pub(super) struct Entry {
     pub(super) is_eventful: bool,
     /// Over, and no longer in the count of living streams.
     pub(super) is_counted_out: bool,
+    /// In the list of those that may hold memory they do not need.
+    pub(super) is_warm: bool,
+    /// Something has happened since that list was last looked through.
+    pub(super) was_active: bool,
     /// When the table looks at it again; not later than its own deadline.
     pub(super) timer: Option<Instant>,
+    /// What it takes of the common memory.
+    pub(super) receiving: u64,
+    pub(super) sending: u64,
 }
 
 impl Entry {
-    pub(super) const fn new(key: Key, stream: Stream, is_dialled: bool) -> Self {
+    pub(super) const fn new(id: StreamId, key: Key, stream: Stream, is_dialled: bool) -> Self {
         Self {
+            id,
             key,
             stream,
             is_dialled,
@@ -60,7 +69,11 @@ impl Entry {
             is_queued: false,
             is_eventful: false,
             is_counted_out: false,
+            is_warm: false,
+            was_active: false,
             timer: None,
+            receiving: 0,
+            sending: 0,
         }
     }
 

@@ -1,27 +1,38 @@
 //! All native streams of a node: which one a datagram belongs to, who may send next, whose time has come.
 
 mod entry;
+mod lifecycle;
+mod liveness;
+mod peers;
 mod schedule;
+mod slots;
 
-use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, VecDeque};
+use alloc::sync::Arc;
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 
-use super::packet::{Packet, Writer, flag};
+use super::budget::Budget;
+use super::packet::{Number, Packet, Writer, flag};
+use super::pool::Pool;
 use super::{Config, Event, Stream, WriteError, code};
-use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{NameHash, ServiceName};
 use crate::rng::Rng;
-use crate::time::Instant;
-use entry::{Entry, Key};
+use crate::time::{Duration, Instant};
+use entry::Key;
+use peers::Peers;
 use schedule::{Ready, Timers};
+use slots::Slots;
 
 /// What peers are told when the node stops.
 const SHUTDOWN_REASON: &str = "node is shutting down";
+
+/// How the answer to a packet of no stream goes on behind flags and nonce: number 0, floor 0, code 1.
+const NO_STREAM_RESET: [u8; 6] = [0, 0, 0, 0, 0, code::NO_STREAM as u8];
 
 /// One stream of one [`Table`], never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -41,6 +52,15 @@ pub struct TableConfig {
     pub max_lingering: usize,
     /// Most answers to packets of no stream that wait to be sent; more packets are dropped.
     pub max_answers: usize,
+    /// A node that streams were dialled to is asked for a sign of life after this much silence; one that only dialled here
+    /// after twice as much.
+    pub keepalive: Duration,
+    /// Bytes that peers may send and that were not read yet, of all streams together, beyond [`UNSOLICITED_CREDIT`] for each.
+    ///
+    /// [`UNSOLICITED_CREDIT`]: super::UNSOLICITED_CREDIT
+    pub receive_memory: u64,
+    /// Bytes written and not acknowledged, of all streams together, beyond 64 KiB for each.
+    pub send_memory: u64,
 }
 
 impl Default for TableConfig {
@@ -51,6 +71,9 @@ impl Default for TableConfig {
             max_backlog: 128,
             max_lingering: 1024,
             max_answers: 64,
+            keepalive: Duration::from_secs(15),
+            receive_memory: 256 * 1024 * 1024,
+            send_memory: 256 * 1024 * 1024,
         }
     }
 }
@@ -119,14 +142,19 @@ pub enum TableEvent {
 #[derive(Debug)]
 pub struct Table {
     config: TableConfig,
+    stream_config: Arc<Config>,
     rng: Rng,
-    next_id: u64,
     by_key: HashMap<Key, StreamId, FixedState>,
-    streams: HashMap<StreamId, Box<Entry>, FixedState>,
+    slots: Slots,
+    peers: Peers,
+    new_peers: VecDeque<NameHash>,
     /// Streams that wait to be accepted, by service.
     listeners: BTreeMap<ServiceName, VecDeque<StreamId>>,
     ready: Ready,
     timers: Timers,
+    /// Streams that may hold memory they do not need, and when they are looked through.
+    warm: Vec<StreamId>,
+    sweep_at: Option<Instant>,
     /// Streams with events, each at most once.
     eventful: VecDeque<StreamId>,
     /// Bounded by the streams and listeners there are.
@@ -136,6 +164,11 @@ pub struct Table {
     /// Streams that are over, oldest first; may name streams that are forgotten.
     lingering: VecDeque<StreamId>,
     live: usize,
+    /// The latest time told.
+    last: Instant,
+    receiving: Budget,
+    sending: Budget,
+    pool: Pool,
     is_closing: bool,
 }
 
@@ -151,20 +184,28 @@ impl Table {
     /// A table without streams.
     pub fn new(config: TableConfig, rng: Rng) -> Self {
         Self {
-            config,
+            stream_config: Arc::new(config.stream.clone()),
             rng,
-            next_id: 0,
             by_key: HashMap::default(),
-            streams: HashMap::default(),
+            slots: Slots::default(),
+            peers: Peers::new(config.keepalive, config.stream.dead_after),
+            new_peers: VecDeque::new(),
             listeners: BTreeMap::new(),
             ready: Ready::default(),
             timers: Timers::default(),
+            warm: Vec::new(),
+            sweep_at: None,
             eventful: VecDeque::new(),
             notices: VecDeque::new(),
             answers: VecDeque::new(),
             lingering: VecDeque::new(),
             live: 0,
+            last: Instant::ZERO,
+            receiving: Budget::new(config.receive_memory),
+            sending: Budget::new(config.send_memory),
+            pool: Pool::default(),
             is_closing: false,
+            config,
         }
     }
 
@@ -185,7 +226,7 @@ impl Table {
     /// Takes no more streams for a service; those nobody accepted are reset. Accepted ones go on.
     pub fn unlisten(&mut self, now: Instant, service: ServiceName) {
         for id in self.listeners.remove(&service).unwrap_or_default() {
-            self.with(id, |entry| {
+            self.with(now, id, |entry| {
                 entry.is_released = true;
                 entry.stream.reset(now, code::REFUSED, "listener closed");
             });
@@ -219,17 +260,18 @@ impl Table {
                 "service {local_service} has that stream already"
             )));
         }
-        if self.live >= self.config.max_streams || self.is_closing {
+        if !self.has_room() || self.is_closing {
             return Err(CallerError::Blocked("table of streams"));
         }
-        let stream = Stream::dial(self.config.stream.clone(), &mut self.rng, now);
-        Ok(self.insert(key, stream, true))
+        let stream = Stream::dial(Arc::clone(&self.stream_config), &mut self.rng, now);
+        Ok(self.insert(now, key, stream, true))
     }
 
     /// The next stream that waits on a service.
     pub fn accept(&mut self, service: ServiceName) -> Option<StreamId> {
         let id = self.listeners.get_mut(&service)?.pop_front()?;
-        self.with(id, |entry| entry.is_accepted = true);
+        let now = self.last;
+        self.with(now, id, |entry| entry.is_accepted = true);
         Some(id)
     }
 
@@ -251,13 +293,15 @@ impl Table {
             remote_service,
         };
         if let Some(&id) = self.by_key.get(&key) {
-            let is_same = self.streams.get(&id).is_some_and(|entry| entry.stream.nonce() == nonce);
+            let is_same = self.slots.get(id).is_some_and(|entry| entry.stream.nonce() == nonce);
             if is_same {
-                self.with(id, |entry| entry.stream.handle_packet(now, payload, marked));
+                let is_unknown_there = flags & flag::RESET != 0 && payload.get(5..11) == Some(&NO_STREAM_RESET);
+                self.with(now, id, |entry| entry.stream.handle_packet(now, payload, marked));
+                self.learn_of_peer(now, remote, id, is_unknown_there);
                 return Received::Stream(id);
             }
             // A new incarnation may follow one that is over; a living one is not ended by who knows only its name.
-            let is_over = self.streams.get(&id).is_none_or(|entry| entry.is_forgettable());
+            let is_over = self.slots.get(id).is_none_or(|entry| entry.is_forgettable());
             if !is_over || flags & flag::SYN == 0 {
                 self.answer(key, nonce, flags, code::NO_STREAM, "no such stream");
                 return Received::NoStream;
@@ -281,23 +325,24 @@ impl Table {
             reason,
         }) = self.answers.pop_front()
         {
-            let mut writer = Writer::new(headroom, 64, nonce);
-            writer.number(super::packet::Number { number: 0, floor: 0 });
+            let mut writer = Writer::new(self.pool.buffer(headroom + 64), headroom, nonce);
+            writer.number(Number { number: 0, floor: 0 });
             writer.reset(code, reason.as_bytes());
             return Some(key.outgoing(writer.finish()));
         }
         while let Some(id) = self.ready.pop() {
-            let Some(entry) = self.streams.get_mut(&id) else {
+            let Some(entry) = self.slots.get_mut(id) else {
                 continue;
             };
-            entry.is_queued = false;
             let key = entry.key;
             if self.ready.park_if_blocked(key.remote, id) {
-                entry.is_queued = true;
                 continue;
             }
-            let packet = entry.stream.poll_transmit(now, headroom);
-            self.refresh(id);
+            entry.is_queued = false;
+            let receive = self.receiving.allowance(entry.receiving);
+            entry.stream.set_memory(receive, self.sending.allowance(entry.sending));
+            let packet = entry.stream.transmit(now, headroom, &mut self.pool);
+            self.refresh(now, id);
             if let Some(packet) = packet {
                 return Some(key.outgoing(packet));
             }
@@ -320,50 +365,13 @@ impl Table {
         self.ready.unblock_where(is_open);
     }
 
-    /// The other ends of all streams, in no order and as often as there are streams.
-    pub fn remotes(&self) -> impl Iterator<Item = NameHash> {
-        self.by_key.keys().map(|key| key.remote)
-    }
-
-    /// A route to a node came back: its streams try again at once.
-    pub fn kick(&mut self, now: Instant, remote: NameHash) {
-        self.unblock(remote);
-        let ids: alloc::vec::Vec<StreamId> = self
-            .by_key
-            .iter()
-            .filter(|(key, _)| key.remote == remote)
-            .map(|(_, &id)| id)
-            .collect();
-        for id in sorted(ids) {
-            self.with(id, |entry| entry.stream.kick(now));
-        }
-    }
-
-    /// An unreachable message, or an error of our own routing, for a datagram of ours (`wire.md` §18).
-    pub fn on_unreachable(
-        &mut self,
-        now: Instant,
-        remote: NameHash,
-        remote_service: ServiceName,
-        local_service: ServiceName,
-        problem: &str,
-    ) {
-        if let Some(&id) = self.by_key.get(&Key {
-            local_service,
-            remote,
-            remote_service,
-        }) {
-            self.with(id, |entry| entry.stream.on_unreachable(now, problem));
-        }
-    }
-
     /// The next thing the owner has to know.
     pub fn poll_event(&mut self) -> Option<TableEvent> {
         if let Some(notice) = self.notices.pop_front() {
             return Some(notice);
         }
         while let Some(&id) = self.eventful.front() {
-            if let Some(entry) = self.streams.get_mut(&id) {
+            if let Some(entry) = self.slots.get_mut(id) {
                 if entry.is_ours()
                     && let Some(event) = entry.stream.poll_event()
                 {
@@ -376,88 +384,63 @@ impl Table {
         None
     }
 
-    /// Time has passed.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) = self.timers.pop_due(now) {
-            self.with(id, |entry| {
-                entry.timer = None;
-                entry.stream.handle_timeout(now);
-            });
-        }
-    }
-
-    /// When to call [`handle_timeout`](Self::handle_timeout) next; `Now` while a packet or an event waits.
-    pub fn next_deadline(&self) -> Deadline {
-        let is_waiting =
-            !self.answers.is_empty() || !self.notices.is_empty() || !self.eventful.is_empty() || !self.ready.is_empty();
-        if is_waiting { Deadline::Now } else { self.timers.next() }
-    }
-
     /// [`Stream::write`].
     ///
     /// # Errors
     /// Those of the stream; [`WriteError::Closed`] if there is none of that ID.
     pub fn write(&mut self, now: Instant, id: StreamId, data: Bytes) -> Result<usize, WriteError> {
-        self.with(id, |entry| entry.stream.write(now, data))
+        self.with(now, id, |entry| entry.stream.write(now, data))
             .unwrap_or(Err(WriteError::Closed))
     }
 
     /// [`Stream::await_write_space`]; 0 if there is no such stream.
     pub fn await_write_space(&mut self, id: StreamId) -> usize {
-        let space = self
-            .streams
-            .get_mut(&id)
-            .map_or(0, |entry| entry.stream.await_write_space());
+        let space = self.slots.get_mut(id).map_or(0, |entry| {
+            let receive = self.receiving.allowance(entry.receiving);
+            entry.stream.set_memory(receive, self.sending.allowance(entry.sending));
+            entry.stream.await_write_space()
+        });
         usize::try_from(space).unwrap_or(usize::MAX)
     }
 
     /// [`Stream::finish`].
     pub fn finish(&mut self, id: StreamId) {
-        self.with(id, |entry| entry.stream.finish());
+        let now = self.last;
+        self.with(now, id, |entry| entry.stream.finish());
     }
 
     /// [`Stream::read`].
     pub fn read(&mut self, now: Instant, id: StreamId) -> Option<Bytes> {
-        self.with(id, |entry| entry.stream.read(now)).flatten()
+        self.with(now, id, |entry| entry.stream.read(now)).flatten()
     }
 
     /// [`Stream::reset`].
     pub fn reset(&mut self, now: Instant, id: StreamId, code: u32, reason: &str) {
-        self.with(id, |entry| entry.stream.reset(now, code, reason));
+        self.with(now, id, |entry| entry.stream.reset(now, code, reason));
     }
 
     /// The owner lets go: no more events of this stream come, [`Stream::release`] is called, and it is forgotten as soon
     /// as its peer needs no more answers.
     pub fn release(&mut self, now: Instant, id: StreamId) {
-        self.with(id, |entry| {
+        self.with(now, id, |entry| {
             entry.is_released = true;
             entry.stream.release(now);
         });
     }
 
-    /// The node stops: every stream is reset and no new one begins, so that the peers notice at once. What is left to send
-    /// is the farewells, held back by nothing.
-    pub fn shutdown(&mut self, now: Instant) {
-        self.is_closing = true;
-        self.ready.unblock_where(|_| true);
-        for id in sorted(self.streams.keys().copied().collect()) {
-            self.with(id, |entry| entry.stream.reset(now, code::SHUTDOWN, SHUTDOWN_REASON));
-        }
-    }
-
     /// A stream, to look at.
     pub fn stream(&self, id: StreamId) -> Option<&Stream> {
-        self.streams.get(&id).map(|entry| &entry.stream)
+        self.slots.get(id).map(|entry| &entry.stream)
     }
 
     /// The node at the other end of a stream.
     pub fn remote(&self, id: StreamId) -> Option<NameHash> {
-        self.streams.get(&id).map(|entry| entry.key.remote)
+        self.slots.get(id).map(|entry| entry.key.remote)
     }
 
     /// Streams held, those that are over included.
     pub fn len(&self) -> usize {
-        self.streams.len()
+        self.slots.len()
     }
 
     /// How many streams are not over: those that count towards the limit.
@@ -467,12 +450,29 @@ impl Table {
 
     /// Whether no stream is held.
     pub fn is_empty(&self) -> bool {
-        self.streams.is_empty()
+        self.slots.len() == 0
+    }
+
+    /// Bytes drawn from the memory for receiving and for sending: see [`TableConfig::receive_memory`].
+    pub const fn memory_drawn(&self) -> (u64, u64) {
+        (self.receiving.used(), self.sending.used())
     }
 
     #[cfg(test)]
     pub(super) fn answers_waiting(&self) -> usize {
         self.answers.len()
+    }
+
+    #[cfg(test)]
+    pub(super) fn stream_ids(&self) -> Vec<StreamId> {
+        self.slots.ids()
+    }
+
+    #[cfg(test)]
+    pub(super) fn forget_lingering(&mut self) {
+        while let Some(id) = self.lingering.pop_front() {
+            self.forget(id);
+        }
     }
 
     fn open(&mut self, now: Instant, key: Key, nonce: u32, flags: u8, packet: &Bytes, marked: bool) -> Received {
@@ -486,15 +486,15 @@ impl Table {
         if backlog.len() >= self.config.max_backlog {
             return Received::NoStream;
         }
-        if self.live >= self.config.max_streams {
+        if !self.has_room() {
             self.answer(key, nonce, flags, code::REFUSED, "too many streams");
             return Received::NoStream;
         }
-        let Some(stream) = Stream::accept(self.config.stream.clone(), packet, now, marked) else {
+        let Some(stream) = Stream::accept(Arc::clone(&self.stream_config), packet, now, marked) else {
             self.answer(key, nonce, flags, code::VERSION, "stream version is not supported");
             return Received::NoStream;
         };
-        let id = self.insert(key, stream, false);
+        let id = self.insert(now, key, stream, false);
         if let Some(backlog) = self.listeners.get_mut(&key.local_service) {
             backlog.push_back(id);
             if backlog.len() == 1 {
@@ -516,85 +516,4 @@ impl Table {
             });
         }
     }
-
-    fn insert(&mut self, key: Key, stream: Stream, is_dialled: bool) -> StreamId {
-        let id = StreamId(self.next_id);
-        self.next_id += 1;
-        self.by_key.insert(key, id);
-        self.streams.insert(id, Box::new(Entry::new(key, stream, is_dialled)));
-        self.live += 1;
-        self.refresh(id);
-        id
-    }
-
-    /// Every change of a stream goes through here, so that its queues and timers follow.
-    fn with<R>(&mut self, id: StreamId, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        let result = change(self.streams.get_mut(&id)?);
-        self.refresh(id);
-        Some(result)
-    }
-
-    fn refresh(&mut self, id: StreamId) {
-        let Some(entry) = self.streams.get_mut(&id) else {
-            return;
-        };
-        if entry.is_ours() && !entry.is_eventful && entry.stream.has_event() {
-            entry.is_eventful = true;
-            self.eventful.push_back(id);
-        }
-        if !entry.is_queued && entry.stream.wants_transmit() {
-            entry.is_queued = true;
-            self.ready.push(id);
-        }
-        self.timers.follow(id, &mut entry.timer, entry.stream.next_timeout());
-        // The last answer still goes out, unless it cannot.
-        let has_said_all = !entry.is_queued || self.ready.is_blocked(entry.key.remote);
-        if entry.is_forgettable() && entry.stream.is_drained() && has_said_all {
-            self.forget(id);
-        } else if entry.stream.is_ended() && !entry.is_counted_out {
-            entry.is_counted_out = true;
-            self.live -= 1;
-            self.linger(id);
-        }
-    }
-
-    /// Puts a stream that is over in the line of those to be forgotten when there are too many.
-    fn linger(&mut self, id: StreamId) {
-        self.lingering.push_back(id);
-        while self.lingering.len() > self.config.max_lingering {
-            let Some(oldest) = self.lingering.pop_front() else {
-                return;
-            };
-            if self.streams.get(&oldest).is_some_and(|entry| entry.is_forgettable()) {
-                self.forget(oldest);
-            }
-        }
-    }
-
-    fn forget(&mut self, id: StreamId) {
-        let Some(entry) = self.streams.remove(&id) else {
-            return;
-        };
-        self.by_key.remove(&entry.key);
-        self.timers.forget(id, entry.timer);
-        self.ready.forget(entry.key.remote, id);
-        self.live -= usize::from(!entry.is_counted_out);
-        let local_service = entry.key.local_service;
-        if let Some(backlog) = self.listeners.get_mut(&local_service) {
-            backlog.retain(|&waiting| waiting != id);
-        }
-        if entry.is_released && entry.is_accepted {
-            self.notices.push_back(TableEvent::Forgotten {
-                id,
-                local_service,
-                is_dialled: entry.is_dialled,
-            });
-        }
-    }
-}
-
-/// In the order they were opened, because the hash table's order is nobody's choice.
-fn sorted(mut ids: alloc::vec::Vec<StreamId>) -> alloc::vec::Vec<StreamId> {
-    ids.sort_unstable();
-    ids
 }

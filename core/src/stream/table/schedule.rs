@@ -3,7 +3,6 @@
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::StreamId;
-use crate::deadline::Deadline;
 use crate::id::NameHash;
 use crate::time::Instant;
 
@@ -78,10 +77,8 @@ pub(super) struct Timers(BTreeSet<(Instant, StreamId)>);
 
 impl Timers {
     /// Follows a stream's own deadline; `timer` is what was noted for it.
-    pub(super) fn follow(&mut self, id: StreamId, timer: &mut Option<Instant>, deadline: Deadline) {
-        let Deadline::At(at, _) = deadline else {
-            return;
-        };
+    pub(super) fn follow(&mut self, id: StreamId, timer: &mut Option<Instant>, deadline: Option<Instant>) {
+        let Some(at) = deadline else { return };
         if timer.is_none_or(|noted| at < noted) {
             self.forget(id, *timer);
             self.0.insert((at, id));
@@ -104,7 +101,7 @@ impl Timers {
         Some(id)
     }
 
-    pub(super) fn next(&self) -> Deadline {
-        Deadline::at(self.0.first().map(|&(at, _)| at), "stream")
+    pub(super) fn next(&self) -> Option<Instant> {
+        self.0.first().map(|&(at, _)| at)
     }
 }

@@ -133,38 +133,38 @@ fn a_stalled_reader_keeps_the_stream_for_hours() {
 }
 
 #[test]
-fn an_idle_stream_lives_on_few_packets() {
+fn an_idle_stream_has_no_deadline_and_sends_nothing() {
     let mut pair = pair();
+    pair.ends[0].outbox = pattern(300_000);
     pair.ends[0].finish = false;
     pair.ends[1].finish = false;
     pair.run(secs(3600));
-    assert!(!pair.ends.iter_mut().any(|end| end.stream().is_ended()));
-    let packets = pair.ends[0].packets + pair.ends[1].packets;
-    assert!(
-        (400..=500).contains(&packets),
-        "a probe and its answer every 15 s: {packets}"
-    );
+    assert_eq!(pair.ends[1].inbox, pattern(300_000));
+    for end in &mut pair.ends {
+        assert!(!end.stream().is_ended() && end.stream().is_idle());
+        assert_eq!(end.stream().next_deadline(), Deadline::Idle);
+    }
 }
 
 #[test]
-fn a_dead_peer_is_noticed_on_an_idle_stream_from_either_end() {
+fn a_stream_that_waits_for_an_answer_notices_that_its_peer_is_gone() {
     let mut pair = pair();
     pair.ends[0].finish = false;
     pair.ends[1].finish = false;
+    pair.run(secs(5));
+    pair.now = secs(5);
     pair.weather.blackout = Some((secs(5), secs(10_000)));
     let lost = Event::Lost {
         reason: TIMEOUT_TEXT.to_string(),
     };
+    pair.ends[0].stream().ping();
     pair.run_until(secs(200), |pair| pair.has(0, &lost));
-    assert!(pair.now > secs(45) && pair.now < secs(66), "{:?}", pair.now);
-    pair.run_until(secs(200), |pair| pair.has(1, &lost));
-    assert!(pair.now < secs(90), "{:?}", pair.now);
+    assert!(pair.now >= secs(50) && pair.now < secs(51), "{:?}", pair.now);
+    let now = pair.now;
     assert_eq!(
-        pair.ends[0].stream().write(pair.now, Bytes::from_static(b"x")),
+        pair.ends[0].stream().write(now, Bytes::from_static(b"x")),
         Err(WriteError::Closed)
     );
-    pair.run(secs(300));
-    assert!(pair.ends.iter_mut().all(|end| end.stream().is_drained()));
 }
 
 #[test]
@@ -204,18 +204,6 @@ fn an_unknown_service_ends_a_dial_at_once_and_a_missing_route_only_a_dial() {
     let now = pair.now;
     pair.ends[0].stream().on_unreachable(now, "no route to node");
     assert!(!pair.ends[0].stream().is_ended());
-}
-
-#[test]
-fn an_idle_stream_asks_for_its_peer_when_the_route_came_back() {
-    let mut pair = pair();
-    pair.ends[0].finish = false;
-    pair.run(secs(1));
-    let now = pair.now;
-    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_none());
-    pair.ends[0].stream().kick(now);
-    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_some());
-    assert!(pair.ends[0].stream().poll_transmit(now, 0).is_none(), "once");
 }
 
 #[test]

@@ -3,5 +3,6 @@
 mod chaos;
 mod machine;
 mod net;
+mod peers;
 mod recovery;
 mod table;

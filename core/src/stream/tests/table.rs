@@ -13,31 +13,31 @@ use crate::rng::Rng;
 use crate::stream::{Arrival, Event, Outgoing, Received, StreamId, Table, TableConfig, TableEvent, WriteError};
 use crate::time::{Duration, Instant};
 
-const NAMES: [NameHash; 2] = [NameHash(100), NameHash(101)];
-const CONTROL: ServiceName = ServiceName::CONTROL;
+pub(super) const NAMES: [NameHash; 2] = [NameHash(100), NameHash(101)];
+pub(super) const CONTROL: ServiceName = ServiceName::CONTROL;
 
 fn service(name: &str) -> ServiceName {
     ServiceName::new(name).unwrap()
 }
 
-fn table(config: TableConfig, seed: u8) -> Table {
+pub(super) fn table(config: TableConfig, seed: u8) -> Table {
     Table::new(config, Rng::from_seed([seed; 32]))
 }
 
 /// Two tables a millisecond apart.
-struct Nodes {
-    now: Instant,
-    tables: [Table; 2],
-    flying: Vec<(Instant, usize, Arrival)>,
-    rng: Rng,
-    loss: u64,
-    packets: u64,
-    unknown: u64,
-    events: [Vec<TableEvent>; 2],
+pub(super) struct Nodes {
+    pub(super) now: Instant,
+    pub(super) tables: [Table; 2],
+    pub(super) flying: Vec<(Instant, usize, Arrival)>,
+    pub(super) rng: Rng,
+    pub(super) loss: u64,
+    pub(super) packets: u64,
+    pub(super) unknown: u64,
+    pub(super) events: [Vec<TableEvent>; 2],
 }
 
 impl Nodes {
-    fn new(config: &TableConfig) -> Self {
+    pub(super) fn new(config: &TableConfig) -> Self {
         let mut tables = [table(config.clone(), 1), table(config.clone(), 2)];
         tables[1].listen(CONTROL).unwrap();
         Self {
@@ -52,11 +52,11 @@ impl Nodes {
         }
     }
 
-    fn dial(&mut self, from: &str) -> StreamId {
+    pub(super) fn dial(&mut self, from: &str) -> StreamId {
         self.tables[0].dial(self.now, NAMES[1], CONTROL, service(from)).unwrap()
     }
 
-    fn arrival(from: usize, outgoing: Outgoing) -> Arrival {
+    pub(super) fn arrival(from: usize, outgoing: Outgoing) -> Arrival {
         let Outgoing {
             remote,
             remote_service,
@@ -76,7 +76,7 @@ impl Nodes {
     }
 
     /// Drains everything, then sleeps to the next deadline, until `duration` has passed.
-    fn run(&mut self, duration: Duration) {
+    pub(super) fn run(&mut self, duration: Duration) {
         let end = self.now + duration;
         loop {
             for index in 0..2 {
@@ -122,7 +122,7 @@ impl Nodes {
         self.now = end;
     }
 
-    fn read(&mut self, index: usize, id: StreamId) -> Vec<u8> {
+    pub(super) fn read(&mut self, index: usize, id: StreamId) -> Vec<u8> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.tables[index].read(self.now, id) {
             bytes.extend_from_slice(&chunk);
@@ -130,7 +130,7 @@ impl Nodes {
         bytes
     }
 
-    fn write(&mut self, index: usize, id: StreamId, bytes: &'static [u8]) {
+    pub(super) fn write(&mut self, index: usize, id: StreamId, bytes: &'static [u8]) {
         assert_eq!(
             self.tables[index].write(self.now, id, Bytes::from_static(bytes)),
             Ok(bytes.len())
@@ -138,7 +138,7 @@ impl Nodes {
     }
 }
 
-const MS: Duration = Duration::from_millis(1);
+pub(super) const MS: Duration = Duration::from_millis(1);
 
 #[test]
 fn a_stream_is_dialled_accepted_used_released_and_forgotten() {
@@ -217,6 +217,7 @@ fn a_node_that_forgot_its_streams_says_so() {
     let before = nodes.packets;
     nodes.run(MS * 100_000);
     assert_eq!(nodes.packets, before, "and the matter rests");
+    assert!(nodes.tables.iter().all(|table| table.next_deadline() == Deadline::Idle));
 }
 
 #[test]

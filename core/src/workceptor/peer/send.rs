@@ -122,7 +122,7 @@ impl Workceptor {
         self.pump_peer(key);
     }
 
-    fn stdin_unreadable(&mut self, id: &UnitId, error: &str) {
+    pub(in super::super) fn stdin_unreadable(&mut self, id: &UnitId, error: &str) {
         self.log(Severity::Error, format!("unit {id}: cannot read its stdin: {error}"));
         self.start_failed(id, &format!("cannot read stdin: {error}"));
     }
@@ -148,7 +148,9 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
     };
     let wants_run = remote.wants_run(unit);
     if wants_run && !line.opened {
-        if extra.remote_started || remote.start_seen {
+        let is_elsewhere = !extra.remote_unit_id.is_empty() && extra.remote_unit_id != id.as_str();
+        // A unit that was submitted by polling under another name is not found again by a submission.
+        if extra.remote_started || remote.start_seen || is_elsewhere {
             let (unit, offset) = (remote_id.to_string(), remote.file.received());
             speech.messages.push(Message::Attach {
                 unit,
@@ -169,6 +171,7 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
                 signature: String::new(),
             }));
             line.opened = true;
+            remote.poll.submitted_by_session(remote.submitted);
             remote.submitted = true;
         } else {
             speech.contact = !remote.contacting;
@@ -217,6 +220,7 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
             && !line.stdin_end_sent
         {
             line.stdin_end_sent = true;
+            remote.poll.safe = false;
             speech.messages.push(Message::StdinEnd { total });
         }
     }

@@ -202,40 +202,6 @@ fn units_of_one_submitter_are_not_taken_over_by_another() {
     assert!(refused, "{outputs:?}");
 }
 
-#[test]
-fn a_node_that_does_not_speak_work_sessions_is_named() {
-    let mut world = World::new();
-    let client = world.submit(S, "classic", b"abc");
-    let (now, mut key) = (world.now, None);
-    let mut pending = Vec::new();
-    while let Some(output) = world.machine(S).poll_output() {
-        match output {
-            WorkOutput::OpenPeer(peer, node) => {
-                assert_eq!(node, "classic");
-                key = Some(peer);
-            }
-            WorkOutput::Task(task, id, what) => pending.push((task, id, what)),
-            _ => {}
-        }
-    }
-    for (task, id, what) in pending {
-        let result = world.nodes[S].disk.perform(&id, what);
-        world.machine(S).handle_done(now, task, result);
-    }
-    let key = key.unwrap();
-    world.machine(S).peer_opened(now, key);
-    world.machine(S).peer_data(
-        now,
-        key,
-        Bytes::from_static(b"Receptor Control, node classic\nERROR: bad command\n"),
-    );
-    world.run(1);
-    assert_eq!(
-        world.last(client),
-        WorkReply::Error("node classic does not speak work sessions".into())
-    );
-}
-
 /// Any message of either direction, with numbers that are often those in use.
 fn any_message(rng: &mut Rng, id: &str) -> Message {
     let number = |rng: &mut Rng| match rng.below(6) {

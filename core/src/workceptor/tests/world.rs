@@ -336,7 +336,9 @@ impl World {
                             self.events.push_back(Event::ToExecutor(id, data));
                         }
                     }
-                    WorkOutput::ClosePeer(key) => {
+                    // All executors here grant sessions.
+                    WorkOutput::FinishPeer(_) | WorkOutput::PeerResume(_) => {}
+                    WorkOutput::ClosePeer(key) | WorkOutput::AbortPeer(key) => {
                         let id = self
                             .pipes
                             .iter()
@@ -412,7 +414,7 @@ impl World {
                                 raw: false,
                             },
                         );
-                        self.machine(node).peer_opened(now, key);
+                        self.machine(node).peer_opened(now, key, false);
                         let greeting = format!("Receptor Control, node {}\n", NAMES[to]);
                         self.events.push_back(Event::ToSubmitter(id, greeting.into()));
                     }
