@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
-use receptor_tests::live::{Node, routes, until};
+use receptor_tests::live::{Node, routes};
 use serde_json::{Value, json};
 
 use crate::mesh::Mesh;
@@ -59,7 +59,7 @@ fn both_ways(mesh: &Mesh, run: impl Fn(&Node, &Node) -> Outcome + Sync) -> Outco
     })
 }
 
-/// As [`until`], but the failure is a value.
+/// As `live::until`, but the failure is a value.
 fn within<T>(limit: Duration, mut poll: impl FnMut() -> Result<T, String>) -> Result<T, String> {
     let start = std::time::Instant::now();
     loop {
@@ -284,17 +284,22 @@ fn cancel_and_release(mesh: &mut Mesh) -> Outcome {
     })
 }
 
-/// A node between two others is killed and comes back while a unit of each runs at the other.
+/// A node between two others is killed while a unit of each runs at the other, which cannot end before; then it comes back.
 fn lost_hop(mesh: &mut Mesh) -> Outcome {
-    const SCRIPT: &str = "shell 'i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); sleep 0.05; done'";
-    let expected: String = (0..100).map(|line| format!("line {line}\n")).collect();
+    let gate = mesh.scratch.join("hop-is-gone");
+    let script = format!(
+        "shell 'echo begun; until [ -e {} ]; do sleep 0.05; done; i=0; while [ $i -lt 100 ]; do echo line $i; i=$((i+1)); done'",
+        gate.display()
+    );
+    let lines: String = (0..100).map(|line| format!("line {line}\n")).collect();
+    let expected = format!("begun\n{lines}");
     let middle = mesh.middle().expect("there is one");
     let pairs = mesh.far_pairs();
-    let units = pairs.map(|(from, to)| mesh.nodes[from].submit(&mesh.nodes[to].id, SCRIPT, b"").unit);
+    let units = pairs.map(|(from, to)| mesh.nodes[from].submit(&mesh.nodes[to].id, &script, b"").unit);
     for ((from, _), unit) in pairs.iter().zip(&units) {
         within(LIMIT, || {
             let status = mesh.nodes[*from].control().json(&format!("work status {unit}"))?;
-            if status["StdoutSize"].as_u64() > Some(0) {
+            if status["StdoutSize"] == 6 {
                 Ok(())
             } else {
                 Err(status.to_string())
@@ -302,15 +307,16 @@ fn lost_hop(mesh: &mut Mesh) -> Outcome {
         })?;
     }
     mesh.nodes[middle].kill();
+    mesh.scratch.write("hop-is-gone", "");
     mesh.nodes[middle].start_again();
-    until("all routes are back", LIMIT, || {
+    within(LIMIT, || {
         let status = mesh.nodes[0].try_status()?;
         if routes(&status).len() == mesh.nodes.len() - 1 {
             Ok(())
         } else {
             Err(status.to_string())
         }
-    });
+    })?;
     for ((from, _), unit) in pairs.iter().zip(&units) {
         let node = &mesh.nodes[*from];
         wait_for_success(node, unit, expected.len())?;

@@ -8,6 +8,7 @@ mod table;
 
 use std::sync::Mutex;
 use std::thread;
+use std::time::Instant;
 
 use checks::CHECKS;
 use mesh::{Kind, Mesh, Plan};
@@ -15,7 +16,7 @@ use receptor_tests::live::go_node;
 use table::Row;
 
 /// Meshes at a time: most of what they do is waiting for the intervals of Go nodes.
-const AT_ONCE: usize = 4;
+const AT_ONCE: usize = 6;
 
 const O: Kind = Kind::Ours;
 const G: Kind = Kind::Go;
@@ -66,9 +67,10 @@ fn every_mesh_of_both_kinds_does_everything() {
 fn run(plan: &Plan, go: &std::path::Path) -> Row {
     let mut mesh = Mesh::start(plan, go);
     let cells = CHECKS.map(|check| {
+        let begun = Instant::now();
         let cell = (check.applies)(&mesh).then(|| (check.run)(&mut mesh));
-        if let Some(Err(why)) = &cell {
-            eprintln!("{plan}: {}: {why}", check.name);
+        if let Some(outcome) = &cell {
+            eprintln!("{plan}: {}: {outcome:?} after {:.1?}", check.name, begun.elapsed());
         }
         cell
     });

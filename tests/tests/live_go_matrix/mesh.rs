@@ -63,7 +63,7 @@ pub(crate) struct Mesh {
     pub(crate) nodes: Vec<Node>,
     /// Ports at the first and at the last node that lead to an echo service behind the other.
     pub(crate) proxies: [u16; 2],
-    _scratch: Scratch,
+    pub(crate) scratch: Scratch,
 }
 
 impl Mesh {
@@ -110,7 +110,7 @@ impl Mesh {
             plan: *plan,
             nodes,
             proxies,
-            _scratch: scratch,
+            scratch,
         }
     }
 
