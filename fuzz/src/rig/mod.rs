@@ -455,6 +455,7 @@ fn config(small: bool) -> Config {
             streams: 3,
             stream_memory: 100_000,
             sessions: 3,
+            service_connections: 3,
             port_queue: 2,
             units: 3,
         };
