@@ -34,6 +34,10 @@
 //!   begins with [`PIPE_WINDOW`](node::io::PIPE_WINDOW) bytes of credit. You get more with
 //!   [`Credit`](node::io::PipeOutput::Credit) and give more with [`Drained`](node::io::PipeInput::Drained), when your reader
 //!   took bytes: say it, or the stream stands still. Say [`Closed`](node::io::PipeInput::Closed) once at the end.
+//! * **Encryption.** Streams are encrypted from end to end, but not by the node: that takes time. A stream's pipe begins with
+//!   [`PipeOutput::Begin`](node::io::PipeOutput::Begin), which says that its bytes are TLS records; you make and read them, with
+//!   `stream::Secure` (feature `tls`), and say [`Secured`](node::io::PipeInput::Secured) after the handshake. For bytes that the
+//!   node itself reads, [`Output::Secure`](node::io::Output::Secure) asks you to tie two pipes so.
 //! * **QUIC, if you want classic nodes' streams.** Set [`Config::quic`](config::Config::quic), run a `quic::Endpoint` (feature
 //!   `quic`) beside the node, in another thread or task, and carry [`Output::Quic`](node::io::Output::Quic) to it and what it
 //!   says back as [`Input::Quic`](node::io::Input::Quic), through a [`quic::Queue`] each. Its contract is like the node's:

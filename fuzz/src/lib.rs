@@ -15,6 +15,7 @@ mod link;
 mod node;
 mod quic;
 mod rig;
+mod secure;
 mod source;
 mod stream;
 mod work;
@@ -26,6 +27,7 @@ pub use frame::data;
 pub use link::link;
 pub use node::node;
 pub use quic::quic;
+pub use secure::secure;
 pub use stream::stream;
 pub use work::work;
 
@@ -47,6 +49,7 @@ pub const MACHINES: &[(&str, Target)] = &[
     ("link", link),
     ("control", control),
     ("stream", stream),
+    ("secure", secure),
     ("quic", quic),
     ("node", node),
 ];

@@ -1,6 +1,8 @@
 //! What an application does with its node.
 
 use std::fmt;
+use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
@@ -10,7 +12,7 @@ use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Reply};
 use receptor_host::adapter::{
-    self, DropFlag, End, LocalEnd, Machine, MeshError, MeshEvent, Options, Pong, Quic, StartError,
+    self, DropFlag, End, Machine, MeshError, MeshEvent, Options, Pong, Quic, SecureEnd, StartError,
 };
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
@@ -53,7 +55,9 @@ pub(crate) enum Request {
     Dial {
         node: String,
         service: String,
-        reply: oneshot::Sender<Result<LocalEnd, String>>,
+        /// Gets the stream before it can be used: who dials does its handshake.
+        stream: oneshot::Sender<SecureEnd>,
+        reply: oneshot::Sender<Reply>,
     },
     Listen {
         service: String,
@@ -77,7 +81,7 @@ pub(crate) enum Request {
 type Tags = Option<Vec<(String, String)>>;
 
 /// An accepted stream before it gets its handle.
-pub(crate) type Accepted = (LocalEnd, Option<NodeId>);
+pub(crate) type Accepted = (SecureEnd, Option<NodeId>);
 
 /// What a listener is made of.
 pub(crate) struct ListenerParts {
@@ -120,15 +124,29 @@ impl Mesh {
 
     /// Opens a stream to a service of a node.
     pub async fn dial(&self, node: &str, service: &str) -> Result<MeshStream, MeshError> {
-        let local = self
-            .ask(|reply| Request::Dial {
-                node: node.to_owned(),
-                service: service.to_owned(),
-                reply,
-            })
-            .await?
-            .map_err(MeshError::Refused)?;
-        Ok(MeshStream::new(local, Some(NodeId::new(node)), self.node.clone()))
+        let (stream, dialled) = oneshot::channel();
+        let (reply, answer) = oneshot::channel();
+        self.request(Request::Dial {
+            node: node.to_owned(),
+            service: service.to_owned(),
+            stream,
+            reply,
+        })
+        .await?;
+        let stream = dialled.recv().await.map_err(|_| MeshError::Closed)?;
+        let mut answer = pin!(answer.recv());
+        let answer = poll_fn(|cx| {
+            // Whether it fails is in the answer.
+            let _ = stream.poll_handshake(cx);
+            answer.as_mut().poll(cx)
+        });
+        match answer.await.map_err(|_| MeshError::Closed)? {
+            Reply::Error(text) => Err(MeshError::Refused(text)),
+            _ if poll_fn(|cx| stream.poll_handshake(cx)).await => {
+                Ok(MeshStream::new(stream, Some(NodeId::new(node)), self.node.clone()))
+            }
+            _ => Err(MeshError::Refused("stream was closed".to_owned())),
+        }
     }
 
     /// Listens for streams, without telling the mesh; an empty name means a random one.
@@ -350,8 +368,8 @@ impl Listener {
 
     /// The next stream; fails when the node has ended.
     pub async fn accept(&mut self) -> Result<MeshStream, MeshError> {
-        let (local, peer) = self.queue.recv().await.ok_or(MeshError::Closed)?;
-        Ok(MeshStream::new(local, peer, self.node.clone()))
+        let (stream, peer) = self.queue.recv().await.ok_or(MeshError::Closed)?;
+        Ok(MeshStream::new(stream, peer, self.node.clone()))
     }
 }
 

@@ -6,7 +6,7 @@ use std::task::{Context, Poll, ready};
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use receptor_core::id::NodeId;
-use receptor_host::adapter::{Incoming, LocalEnd};
+use receptor_host::adapter::{Incoming, SecureEnd};
 
 use crate::handle::KeepRunning;
 
@@ -16,18 +16,19 @@ use crate::handle::KeepRunning;
 /// [`io::ErrorKind::ConnectionReset`] when the stream broke before its end.
 #[derive(Debug)]
 pub struct MeshStream {
-    local: LocalEnd,
+    end: SecureEnd,
     peer: Option<NodeId>,
     _node: KeepRunning,
 }
 
 impl MeshStream {
-    pub(crate) fn new(local: LocalEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
-        Self {
-            local,
-            peer,
-            _node: node,
-        }
+    pub(crate) fn new(end: SecureEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
+        Self { end, peer, _node: node }
+    }
+
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        let failure = self.end.failure();
+        io::Error::new(kind, failure.unwrap_or_else(|| "mesh stream was closed".to_owned()))
     }
 
     /// The node at the other end, if its name is known.
@@ -41,22 +42,22 @@ impl AsyncRead for MeshStream {
         if buf.is_empty() {
             return Poll::Ready(Ok(0));
         }
-        Poll::Ready(match ready!(self.local.poll_read(cx, buf.len())) {
+        Poll::Ready(match ready!(self.end.poll_read(cx, buf.len())) {
             Incoming::Data(data) => {
                 buf[..data.len()].copy_from_slice(&data);
                 Ok(data.len())
             }
             Incoming::Eof => Ok(0),
-            Incoming::Closed => Err(io::Error::new(io::ErrorKind::ConnectionReset, "mesh stream was closed")),
+            Incoming::Closed => Err(self.broken(io::ErrorKind::ConnectionReset)),
         })
     }
 }
 
 impl AsyncWrite for MeshStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(match ready!(self.local.poll_write(cx, buf)) {
+        Poll::Ready(match ready!(self.end.poll_write(cx, buf)) {
             Some(count) => Ok(count),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 
@@ -65,8 +66,10 @@ impl AsyncWrite for MeshStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_close(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.local.shut_down();
-        Poll::Ready(Ok(()))
+    fn poll_close(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match ready!(self.end.poll_shut_down(cx)) {
+            Some(()) => Ok(()),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
+        })
     }
 }

@@ -17,11 +17,11 @@ use std::time::Duration;
 use bytes::BytesMut;
 use receptor_core::deadline::Deadline;
 use receptor_core::id::{BackendId, LinkId, PipeId};
-use receptor_core::node::io::{Input, LinkInput, LinkOutput, Output, PipeInput, PipeOutput};
+use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeInput, PipeOutput, Security};
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, Source, UnitWorker,
+    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadySet, SecureEnd, Source, Tls, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -97,6 +97,7 @@ struct Driver<M> {
     quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
+    tls: Arc<Tls>,
     units: Units,
     worker: Arc<UnitWorker>,
     store: Option<Arc<UnitStore>>,
@@ -160,6 +161,7 @@ impl<M: Machine> Driver<M> {
             quic,
             pipes: HashMap::new(),
             next_pipe: 1,
+            tls: Arc::new(Tls::new()),
             store,
             app: App::new(events, started),
             outputs: 0,
@@ -264,6 +266,11 @@ impl<M: Machine> Driver<M> {
                 }
                 Output::Link(link, LinkOutput::Close) => self.close_link(link),
                 Output::Pipe(pipe, output) => self.on_pipe_output(pipe, output),
+                Output::Secure {
+                    cipher,
+                    plain,
+                    security,
+                } => self.secure(cipher, plain, security),
                 Output::Quic(message) => {
                     if let Some(quic) = &self.quic {
                         quic.send(message);
@@ -375,12 +382,17 @@ impl<M: Machine> Driver<M> {
         let Some(pipe) = self.pipes.get(&id) else { return };
         let LocalNews {
             drained,
+            secured,
             data,
             eof,
             closed,
+            failure,
         } = pipe.take_news();
         if drained > 0 {
             self.input(Input::Pipe(id, PipeInput::Drained(drained)));
+        }
+        if secured {
+            self.input(Input::Pipe(id, PipeInput::Secured));
         }
         for data in data {
             self.input(Input::Pipe(id, PipeInput::Data(data)));
@@ -389,25 +401,34 @@ impl<M: Machine> Driver<M> {
             self.input(Input::Pipe(id, PipeInput::Eof));
         }
         if closed {
-            self.close_pipe(id);
+            self.close_pipe(id, failure);
         }
     }
 
     fn on_pipe_output(&mut self, id: PipeId, output: PipeOutput) {
         let Some(pipe) = self.pipes.get(&id) else { return };
         match output {
+            PipeOutput::Begin(layer) => pipe.begin(layer),
             PipeOutput::Data(data) => pipe.deliver(data),
             PipeOutput::Eof => pipe.deliver_eof(),
             PipeOutput::Credit(count) => pipe.grant(count),
-            PipeOutput::Close => self.close_pipe(id),
+            PipeOutput::Close => self.close_pipe(id, None),
         }
     }
 
     /// Whoever closed: the pipe is gone, and the node is told so once.
-    fn close_pipe(&mut self, id: PipeId) {
+    fn close_pipe(&mut self, id: PipeId, failure: Option<String>) {
         if self.pipes.remove(&id).is_some() {
-            self.input(Input::Pipe(id, PipeInput::Closed));
+            let input = failure.map_or(PipeInput::Closed, PipeInput::Failed);
+            self.input(Input::Pipe(id, input));
         }
+    }
+
+    /// Starts the task that makes and reads the records of a stream which the node itself uses.
+    fn secure(&mut self, cipher: PipeId, plain: PipeId, security: Security) {
+        let cipher = SecureEnd::begun(self.add_pipe(cipher), Arc::clone(&self.tls), &Layer::Secure(security));
+        let plain = self.add_pipe(plain);
+        tokio::spawn(adapter::tie(cipher, plain));
     }
 
     // QUIC.
@@ -431,7 +452,11 @@ impl<M: Machine> Driver<M> {
         for (id, mut link) in self.links.drain() {
             self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
             link.enqueue(&mut self.frames);
-            closing.spawn(async move { link.flush_and_shut_down().await });
+            closing.spawn(async move {
+                link.flush_and_shut_down().await;
+                // Else a peer that still writes finds the connection broken, and may lose what it has not yet read.
+                link.linger().await;
+            });
         }
         // Who is not done by then is cut off.
         let _ = tokio::time::timeout(SHUTDOWN_LIMIT, closing.join_all()).await;

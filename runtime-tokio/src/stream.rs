@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
 use receptor_core::id::NodeId;
-use receptor_host::adapter::{Incoming, LocalEnd};
+use receptor_host::adapter::{Incoming, SecureEnd};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::handle::KeepRunning;
@@ -16,18 +16,19 @@ use crate::handle::KeepRunning;
 /// [`io::ErrorKind::ConnectionReset`] when the stream broke before its end.
 #[derive(Debug)]
 pub struct MeshStream {
-    local: LocalEnd,
+    end: SecureEnd,
     peer: Option<NodeId>,
     _node: KeepRunning,
 }
 
 impl MeshStream {
-    pub(crate) fn new(local: LocalEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
-        Self {
-            local,
-            peer,
-            _node: node,
-        }
+    pub(crate) fn new(end: SecureEnd, peer: Option<NodeId>, node: KeepRunning) -> Self {
+        Self { end, peer, _node: node }
+    }
+
+    fn broken(&self, kind: io::ErrorKind) -> io::Error {
+        let failure = self.end.failure();
+        io::Error::new(kind, failure.unwrap_or_else(|| "mesh stream was closed".to_owned()))
     }
 
     /// The node at the other end, if its name is known.
@@ -41,14 +42,11 @@ impl AsyncRead for MeshStream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
-        match ready!(self.local.poll_read(cx, buf.remaining())) {
+        match ready!(self.end.poll_read(cx, buf.remaining())) {
             Incoming::Data(data) => buf.put_slice(&data),
             Incoming::Eof => {}
             Incoming::Closed => {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::ConnectionReset,
-                    "mesh stream was closed",
-                )));
+                return Poll::Ready(Err(self.broken(io::ErrorKind::ConnectionReset)));
             }
         }
         Poll::Ready(Ok(()))
@@ -57,9 +55,9 @@ impl AsyncRead for MeshStream {
 
 impl AsyncWrite for MeshStream {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Poll::Ready(match ready!(self.local.poll_write(cx, buf)) {
+        Poll::Ready(match ready!(self.end.poll_write(cx, buf)) {
             Some(count) => Ok(count),
-            None => Err(io::Error::new(io::ErrorKind::BrokenPipe, "mesh stream was closed")),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
         })
     }
 
@@ -68,8 +66,10 @@ impl AsyncWrite for MeshStream {
         Poll::Ready(Ok(()))
     }
 
-    fn poll_shutdown(self: Pin<&mut Self>, _cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.local.shut_down();
-        Poll::Ready(Ok(()))
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(match ready!(self.end.poll_shut_down(cx)) {
+            Some(()) => Ok(()),
+            None => Err(self.broken(io::ErrorKind::BrokenPipe)),
+        })
     }
 }

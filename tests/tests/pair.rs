@@ -203,3 +203,36 @@ fn a_node_that_is_shut_down_ends_its_streams_at_once() {
     assert!(pair.host(Pair::LEFT).pipe(near).is_none_or(|pipe| pipe.closed));
     pair.kill(Pair::RIGHT);
 }
+
+#[test]
+fn a_handshake_that_is_never_done_ends_after_fifteen_seconds_and_leaves_nothing() {
+    let mut pair = Pair::new(9);
+    let service = "stalled".to_owned();
+    let listened = pair.ask(
+        Pair::RIGHT,
+        Command::Listen {
+            service: service.clone(),
+            advertise: None,
+        },
+    );
+    assert!(matches!(listened, Reply::Service(_)));
+    pair.stall_handshakes(Pair::RIGHT);
+    for service in [service, "control".to_owned()] {
+        let pipe = pair.new_pipe(Pair::LEFT);
+        let node = "right".to_owned();
+        let begun = pair.elapsed();
+        let reply = pair.ask(Pair::LEFT, Command::Dial { pipe, node, service });
+        assert_eq!(reply, Reply::Error("TLS handshake: not done within 15 s".into()));
+        let taken = pair.elapsed() - begun;
+        assert!(
+            taken >= Duration::from_secs(15) && taken < Duration::from_secs(16),
+            "{taken:?}"
+        );
+    }
+    let text = pair.control(Pair::LEFT, "connect right control ");
+    assert!(text.contains("not done within 15 s"), "{text}");
+    pair.run_for(Duration::from_secs(1));
+    for node in PAIR {
+        assert_eq!(pair.host(node).open_ties(), 0, "node {node}");
+    }
+}

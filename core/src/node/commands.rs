@@ -5,11 +5,10 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use super::Node;
-use super::conn::Owner;
 use super::io::{Command, Output, Reply};
 use crate::control::PingReply;
 use crate::error::CallerError;
-use crate::id::{CommandId, NodeId, PipeId, PortId, ServiceName};
+use crate::id::{CommandId, NodeId, PortId, ServiceName};
 use crate::netceptor::{ProbeToken, TraceHop};
 use crate::time::{Duration, Now};
 
@@ -38,10 +37,15 @@ impl Node {
                 self.start_traceroute(now, Asker::Command(id), &target);
                 return Ok(());
             }
-            Command::Dial { pipe, node, service } => match self.dial_for_pipe(now, id, pipe, &node, &service)? {
-                Ok(()) => return Ok(()),
-                Err(error) => Reply::Error(error),
-            },
+            Command::Dial { pipe, node, service } => {
+                if self.pipes.contains_key(&pipe) || pipe.0 & super::ties::OWN_PIPES != 0 {
+                    return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", pipe.0)));
+                }
+                match self.dial_for_pipe(now, id, pipe, &node, &service) {
+                    Ok(()) => return Ok(()),
+                    Err(error) => Reply::Error(error),
+                }
+            }
             Command::Listen { service, advertise } => done(self.listen(now, &service, advertise)),
             Command::Unlisten { service } => done(self.unlisten(now, service).map(|()| None)),
             Command::OpenPort {
@@ -116,23 +120,6 @@ impl Node {
             Some(Asker::Command(id)) => self.outputs.push_back(Output::Reply(id, Reply::Trace(hops))),
             None => {}
         }
-    }
-
-    fn dial_for_pipe(
-        &mut self,
-        now: Now,
-        id: CommandId,
-        pipe: PipeId,
-        node: &str,
-        service: &str,
-    ) -> Result<Result<(), String>, CallerError> {
-        if self.pipes.contains_key(&pipe) || pipe.0 & super::streams::OWN_PIPES != 0 {
-            return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", pipe.0)));
-        }
-        Ok(self.dial_stream(now, node, service).map(|conn| {
-            self.pipes.insert(pipe, Default::default());
-            self.owners.insert(conn, Owner::Dialing(pipe, id));
-        }))
     }
 
     fn listen(

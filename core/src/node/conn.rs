@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::io::{Output, PipeOutput};
-use crate::id::{CommandId, PipeId};
+use crate::id::{CommandId, PipeId, ServiceIndex};
 use crate::quic::{ConnectionId, ToEndpoint};
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
@@ -25,11 +25,17 @@ pub(super) enum Conn {
 pub(super) enum Owner {
     /// A control session.
     Session(u64),
+    /// One side of a tie: what one reads the other writes.
+    Tie(u64),
     /// The other side of a bridge: what one reads the other writes.
     Bridge(Conn),
-    /// A stream being dialled for the control session that asked to be connected.
+    /// A control session that begins when the handshake is done.
+    Arriving,
+    /// A stream for a service that connects it to a local socket when the handshake is done.
+    ServiceArriving(ServiceIndex),
+    /// A connection being opened for the control session that asked to be connected.
     Connecting(u64),
-    /// A stream being dialled for the application's pipe.
+    /// A stream being dialled for the adapter's pipe.
     Dialing(PipeId, CommandId),
     /// A stream being dialled for an accepted socket of a service.
     ServiceDialing(PipeId),
@@ -167,6 +173,7 @@ impl Node {
         self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {
+                self.end_tie_behind(now, id, reason);
                 self.forget_gone_pipe(id);
                 if let Some(pipe) = self.pipes.get_mut(&id)
                     && pipe.abort()

@@ -56,14 +56,18 @@ pub enum LinkInput {
     },
 }
 
-/// What happens on a local pipe (a control connection, a socket of a service, or an application's mesh stream).
+/// What happens on a local pipe (a control connection, a socket of a service, an application's mesh stream, or an end of
+/// [`Output::Secure`]).
 ///
 /// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`], [`PipeInput::OpenService`] or
-/// [`Command::Dial`] (its highest bit clear), or with one that the node chose, in [`Event::Accepted`] or with the answer
-/// [`TaskResult::Connected`] to a [`Task::Connect`] (its highest bit set). After a dial bytes may be sent at
-/// once, before its reply; if that is an error there is no pipe. When both directions have ended, or the stream broke, the
-/// node says [`PipeOutput::Close`]; the end is always [`PipeInput::Closed`], once. Said earlier, it breaks off what is still
-/// to be received, while what was sent is still delivered; outputs about the pipe that were queued before are to be ignored.
+/// [`Command::Dial`] (its highest bit clear), or with one that the node chose, in [`Event::Accepted`], [`Output::Secure`] or
+/// with the answer [`TaskResult::Connected`] to a [`Task::Connect`] (its highest bit set). On the pipe of a dial or of an
+/// accepted stream the node says first what the bytes are, with [`PipeOutput::Begin`]; until then the local side sends
+/// nothing, after it may do so at once, before the reply to a dial. If that reply is an error there is no pipe.
+/// When both directions have ended, or the stream broke, the node says [`PipeOutput::Close`]; the end is always
+/// [`PipeInput::Closed`] or [`PipeInput::Failed`], once. Said earlier, it breaks off what is still to be received, and a
+/// dial that is not answered; what was sent is still delivered. Outputs about the pipe that were queued before are to be
+/// ignored.
 #[derive(Debug)]
 pub enum PipeInput {
     /// A connection was accepted on a control service's Unix socket.
@@ -81,10 +85,60 @@ pub enum PipeInput {
     Eof,
     /// The local side took `n` more bytes of what the node sent.
     Drained(usize),
+    /// The handshake of a pipe that began with [`Layer::Secure`], or of the plain pipe of an [`Output::Secure`], is done.
+    Secured,
+    /// Instead of [`PipeInput::Closed`]: the layer failed, and why. Of an [`Output::Secure`] it is said on the plain pipe.
+    Failed(String),
     /// The local side is gone in both directions. The adapter sends this exactly once per pipe, whoever closed. A socket
     /// of a service that is gone without [`PipeInput::Eof`] is broken, which its far side learns.
     Closed,
 }
+
+/// What the bytes of a pipe are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum Layer {
+    /// The bytes of the two applications as they are: whatever protects them on their way is done behind the pipe.
+    Plain,
+    /// Records of TLS 1.3, which the local side makes and reads (`stream::Secure` with feature `tls`), in its own task. It
+    /// says [`PipeInput::Secured`] when the handshake is done, within [`HANDSHAKE_LIMIT`].
+    Secure(Security),
+}
+
+/// How a stream is to be protected, seen from one end.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Security {
+    /// Which part of the handshake is ours.
+    pub role: Role,
+    /// The name of the TLS config; `None` is the anonymous mode (`security.md` §7).
+    pub config: Option<String>,
+    /// The node that the other end's certificate must name, if the config wants a name at all.
+    pub peer: Option<NodeId>,
+}
+
+impl Security {
+    /// The anonymous mode: nobody who only listens or forwards can read.
+    pub const fn anonymous(role: Role) -> Self {
+        Self {
+            role,
+            config: None,
+            peer: None,
+        }
+    }
+}
+
+/// A part in a handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Role {
+    /// Speaks first: the end that dialled.
+    Client,
+    /// Answers.
+    Server,
+}
+
+/// An end that has not said [`PipeInput::Secured`] so long after its stream was opened is closed.
+pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(15);
 
 /// What the application may ask, from the beginning: before [`Event::Started`] there is just nobody to reach.
 #[derive(Clone, Debug)]
@@ -103,7 +157,7 @@ pub enum Command {
         target: String,
     },
     /// Open a mesh stream and tie it to `pipe`, a fresh ID chosen by the adapter. Fails at once with `no route to node` while
-    /// the node cannot be reached.
+    /// the node cannot be reached. Answered when the stream is open and, if it is secured, its handshake is done.
     Dial {
         /// The local end.
         pipe: PipeId,
@@ -184,6 +238,17 @@ pub enum Output {
     Link(LinkId, LinkOutput),
     /// About one local pipe.
     Pipe(PipeId, PipeOutput),
+    /// Open two pipes and tie them: what comes on `cipher` is TLS 1.3, what comes on `plain` is what is in it, and the same
+    /// the other way. For streams whose bytes the node itself reads; in a task of its own, since crypto takes time. Each
+    /// half ends on its own: the end of one pipe is the end of the other, after what was under way.
+    Secure {
+        /// Towards the mesh.
+        cipher: PipeId,
+        /// Towards the node. The handshake's end is told here, with [`PipeInput::Secured`] or [`PipeInput::Failed`].
+        plain: PipeId,
+        /// How.
+        security: Security,
+    },
     /// For the QUIC endpoint beside this node. None without [`Config::quic`](crate::config::Config::quic).
     Quic(ToEndpoint),
     /// Do this and answer with [`Input::Done`], exactly once.
@@ -207,6 +272,8 @@ pub enum LinkOutput {
 /// About one local pipe.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum PipeOutput {
+    /// What the bytes of this pipe are. Said once and first, for a pipe that is tied to a mesh stream.
+    Begin(Layer),
     /// Bytes for the local side; never more undrained than [`PIPE_WINDOW`].
     Data(Bytes),
     /// No more bytes will come; shut down the sending half.

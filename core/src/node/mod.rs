@@ -25,6 +25,7 @@ mod sessions;
 mod startup;
 mod status;
 mod streams;
+mod ties;
 mod work;
 
 use alloc::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
@@ -36,6 +37,7 @@ use core::fmt;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::Config;
+use crate::control::Origin;
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
@@ -101,6 +103,12 @@ pub struct Node {
 
     pipes: Pipes,
     next_pipe: u64,
+    ties: BTreeMap<u64, ties::Tie>,
+    next_tie: u64,
+    /// Pipes of the adapter's tasks that read what comes over ties.
+    plains: BTreeMap<PipeId, ties::Plain>,
+    /// Until when a tie must be secured, in the order of time; of those that are, the first ones are forgotten.
+    handshakes: VecDeque<(Instant, u64)>,
     quic: quic::Quic,
     races: race::Races,
     owners: BTreeMap<Conn, Owner>,
@@ -159,6 +167,10 @@ impl Node {
             unrouted: BTreeSet::new(),
             pipes: Pipes::new(),
             next_pipe: 0,
+            ties: BTreeMap::new(),
+            next_tie: 0,
+            plains: BTreeMap::new(),
+            handshakes: VecDeque::new(),
             quic: quic::Quic::new(config.quic),
             races: race::Races::default(),
             owners: BTreeMap::new(),
@@ -235,6 +247,10 @@ impl Node {
                 "bridge of a control session speaks",
             ))
             .min(Deadline::at(
+                self.handshakes.front().map(|&(until, _)| until),
+                "handshake of a stream",
+            ))
+            .min(Deadline::at(
                 self.cancelled.front().map(|&(due, _)| due),
                 "stream of a broken socket ends",
             ))
@@ -277,6 +293,7 @@ impl Node {
         self.net.handle_timeout(now);
         self.streams.handle_timeout(now.mono);
         self.unmute(now);
+        self.handshake_timeouts(now);
         self.end_cancelled(now);
         self.race_timeouts(now);
         if self.work.next_deadline().is_due(now.mono) {
@@ -308,15 +325,21 @@ impl Node {
             }
             match self.owners.get(&conn) {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
+                Some(&Owner::Tie(key)) => self.pump_tie(now, key),
+                Some(&Owner::Peer(key)) => self.pump_peer(now, key),
                 Some(&Owner::Bridge(other)) => {
                     self.pump_bridge(now, conn, other);
                     self.pump_bridge(now, other, conn);
                 }
-                Some(&Owner::Peer(key)) => self.pump_peer(now, key),
                 Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
                 Some(Owner::ServiceCancelled) => self.discard(now, conn),
                 Some(
-                    Owner::Connecting(_) | Owner::Dialing(..) | Owner::ServiceDialing(_) | Owner::ServiceConnecting(_),
+                    Owner::Connecting(_)
+                    | Owner::Dialing(..)
+                    | Owner::Arriving
+                    | Owner::ServiceArriving(_)
+                    | Owner::ServiceDialing(_)
+                    | Owner::ServiceConnecting(_),
                 )
                 | None => {}
             }
@@ -327,32 +350,29 @@ impl Node {
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
         if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
-            && (self.pipes.contains_key(&id) || id.0 & streams::OWN_PIPES != 0)
+            && (self.pipes.contains_key(&id) || id.0 & ties::OWN_PIPES != 0)
         {
             return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
         }
         if let PipeInput::OpenControl = input {
             self.pipes.insert(id, Default::default());
-            self.open_session(now, conn);
+            self.open_session(now, conn, Origin::Local);
             return Ok(());
         }
         if let PipeInput::OpenService { service, remote } = input {
             return self.service_socket(now, id, service, remote);
         }
-        if let PipeInput::Closed = input {
-            self.services.on_closed(id);
-            // Harmless for a pipe that the node has forgotten, as after a dial that failed.
-            if let Some(pipe) = self.pipes.get_mut(&id) {
-                pipe.on_gone();
-                if self.owners.contains_key(&conn) {
-                    self.touch(conn);
-                } else {
-                    self.pipes.remove(&id);
-                }
+        let pipe = match input {
+            PipeInput::Closed => {
+                self.pipe_ended(now, id, None);
+                return Ok(());
             }
-            return Ok(());
-        }
-        let pipe = self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?;
+            PipeInput::Failed(reason) => {
+                self.pipe_ended(now, id, Some(reason));
+                return Ok(());
+            }
+            _ => self.pipes.get_mut(&id).ok_or(CallerError::Unknown("pipe"))?,
+        };
         match input {
             PipeInput::Data(data) => {
                 if pipe.on_data(data) == Taken::OverCredit {
@@ -364,7 +384,8 @@ impl Node {
                 pipe.on_drained(bytes);
                 self.close_drained_pipe(id, false);
             }
-            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Closed => {}
+            PipeInput::Secured => self.pipe_secured(now, id),
+            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Failed(_) | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())

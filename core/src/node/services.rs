@@ -7,7 +7,7 @@ use super::commands::CONN_TYPE_STREAM;
 use super::conn::{Conn, Owner};
 use super::io::Task;
 use super::pipes::Pipe;
-use super::streams::OWN_PIPES;
+use super::ties::OWN_PIPES;
 use super::{Node, TaskOwner};
 use crate::error::CallerError;
 use crate::id::{PipeId, ServiceIndex};

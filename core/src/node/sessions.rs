@@ -51,7 +51,7 @@ enum Stage {
 
 impl Node {
     /// A connection to the control service.
-    pub(super) fn open_session(&mut self, now: Now, conn: Conn) {
+    pub(super) fn open_session(&mut self, now: Now, conn: Conn, origin: Origin) {
         if self.sessions.len() >= self.config.limits.sessions {
             self.warn(alloc::format!(
                 "control session refused: {} are open already",
@@ -61,10 +61,6 @@ impl Node {
         }
         let key = self.next_session;
         self.next_session += 1;
-        let origin = match conn {
-            Conn::Pipe(_) => Origin::Local,
-            Conn::Stream(_) | Conn::Quic(_) => Origin::Network,
-        };
         let session = Session::new(&self.config.node_id, origin);
         let client = Client {
             session,

@@ -8,9 +8,9 @@ use bytes::Bytes;
 
 use super::Node;
 use super::conn::{Conn, Owner};
-use super::io::{Event, Output, Reply};
+use super::io::{Output, Reply, Role};
 use crate::error::CallerError;
-use crate::id::{LinkId, NameHash, NodeId, PipeId, ServiceName};
+use crate::id::{LinkId, NameHash, NodeId, ServiceName};
 use crate::netceptor::{self, Route, SendError};
 use crate::quic::{Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
@@ -229,26 +229,6 @@ impl Node {
         progress
     }
 
-    /// A stream of either kind for a service that is listened on.
-    pub(super) fn accept_conn(&mut self, now: Now, service: ServiceName, conn: Conn) {
-        if self.control_services.contains(&service) {
-            return self.open_session(now, conn);
-        }
-        if let Some(index) = self.services.by_name(service) {
-            return self.service_stream(now, index, conn);
-        }
-        if !self.app_listeners.contains(&service) {
-            return self.conn_abort(now, conn, "nobody listens");
-        }
-        let pipe = PipeId(OWN_PIPES | self.next_pipe);
-        self.next_pipe += 1;
-        self.pipes.insert(pipe, Default::default());
-        self.bridge(conn, Conn::Pipe(pipe));
-        let from = self.conn_peer(conn);
-        self.outputs
-            .push_back(Output::Event(Event::Accepted { service, pipe, from }));
-    }
-
     /// Ties two connections together.
     pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
         self.owners.insert(a, Owner::Bridge(b));
@@ -279,15 +259,23 @@ impl Node {
     /// A dial has succeeded.
     pub(super) fn conn_opened(&mut self, now: Now, conn: Conn, owner: Owner) {
         match owner {
-            Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
-            Owner::Dialing(pipe, command) => {
-                self.bridge(conn, Conn::Pipe(pipe));
-                self.outputs.push_back(Output::Reply(command, Reply::Done));
+            Owner::Dialing(pipe, command) => self.dialled_for_pipe(now, conn, pipe, command),
+            Owner::Connecting(_) | Owner::Peer(_) | Owner::ServiceDialing(_) if self.is_secured_here(conn) => {
+                let plain = self.secure(now, conn, Role::Client, owner);
+                match owner {
+                    Owner::Peer(key) => self.peer_moved(key, plain),
+                    Owner::ServiceDialing(pipe) => self.service_moved(pipe, plain),
+                    _ => {}
+                }
             }
+            Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
             Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
             Owner::Peer(key) => self.peer_opened(now, key, conn),
             Owner::Session(_)
+            | Owner::Arriving
+            | Owner::Tie(_)
             | Owner::Bridge(_)
+            | Owner::ServiceArriving(_)
             | Owner::ServiceWaiting(_)
             | Owner::ServiceConnecting(_)
             | Owner::ServiceCancelled => {}
@@ -298,6 +286,9 @@ impl Node {
     /// A dial has failed, or a connection is broken.
     pub(super) fn conn_lost(&mut self, now: Now, conn: Conn, reason: String) {
         let Some(&owner) = self.owners.get(&conn) else { return };
+        if let Owner::Tie(key) = owner {
+            return self.end_tie(now, key, &reason);
+        }
         let rival = self.rival_left(conn);
         self.conn_release(now, conn);
         if let Some(rival) = rival {
@@ -319,25 +310,15 @@ impl Node {
             Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
             // The connect is under way, and closed when it is done.
             Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
+            // Nobody else has heard of it; a tie was dealt with above.
+            Owner::Arriving | Owner::ServiceArriving(_) | Owner::Tie(_) => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
         }
     }
 
     /// Moves bytes from one side of a bridge to the other.
     pub(super) fn pump_bridge(&mut self, now: Now, from: Conn, to: Conn) {
-        loop {
-            let room = self.conn_room(to);
-            if room == 0 {
-                break;
-            }
-            let Some(mut data) = self.conn_read(now, from) else {
-                break;
-            };
-            if data.len() > room {
-                self.conn_unread(from, data.split_off(room));
-            }
-            self.conn_write(now, to, data);
-        }
+        self.transfer(now, from, to);
         if self.conn_is_at_eof(from) {
             if self.conn_is_broken(from) {
                 return self.service_broke(now, from, to);
@@ -352,14 +333,15 @@ impl Node {
 
     /// Asks for the node behind a connection, if its name is known; `None` for a local one.
     pub(super) fn conn_peer(&self, conn: Conn) -> Option<NodeId> {
-        let remote = match conn {
-            Conn::Pipe(_) => return None,
-            Conn::Stream(id) => self.streams.remote(id)?,
-            Conn::Quic(id) => self.quic.get(id)?.path.remote,
-        };
-        self.net.router.name_of(remote).cloned()
+        self.net.router.name_of(self.conn_remote(conn)?).cloned()
+    }
+
+    /// The same by its hash.
+    pub(super) fn conn_remote(&self, conn: Conn) -> Option<NameHash> {
+        match conn {
+            Conn::Pipe(id) => self.plain_remote(id),
+            Conn::Stream(id) => self.streams.remote(id),
+            Conn::Quic(id) => Some(self.quic.get(id)?.path.remote),
+        }
     }
 }
-
-/// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
-pub(super) const OWN_PIPES: u64 = 1 << 63;

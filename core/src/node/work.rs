@@ -19,7 +19,7 @@ use crate::workceptor::{
 /// The version of the work session protocol spoken here (`docs/protocol-extended.md`).
 pub(super) const UPGRADE_VERSION: u64 = 1;
 
-/// The workceptor's stream to another node.
+/// The workceptor's connection to another node.
 #[derive(Debug)]
 pub(super) struct Peer {
     conn: Conn,
@@ -205,7 +205,7 @@ impl Node {
         }
     }
 
-    /// Moves bytes between the workceptor and its stream to another node.
+    /// Moves bytes between the workceptor and its connection to another node.
     pub(super) fn pump_peer(&mut self, now: Now, key: u64) {
         let Some(conn) = self.peers.get(&key).map(|peer| peer.conn) else {
             return;

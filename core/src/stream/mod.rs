@@ -36,6 +36,8 @@ mod rate;
 mod recovery;
 mod recv;
 mod rtt;
+#[cfg(feature = "tls")]
+pub mod secure;
 mod send;
 mod size;
 mod state;
@@ -48,6 +50,8 @@ use core::fmt;
 
 pub use machine::Stream;
 pub use packet::is_native;
+#[cfg(feature = "tls")]
+pub use secure::{Secure, SecureError};
 pub use table::{Arrival, Outgoing, Received, StreamId, Table, TableConfig, TableEvent};
 
 use crate::time::Duration;

@@ -35,6 +35,10 @@ struct Pipe {
     /// Bytes we may send. Below zero after a misuse that the node took.
     credit: i64,
     undrained: usize,
+    /// The node has said what the bytes are.
+    is_begun: bool,
+    /// What comes here goes there: the two pipes of an [`Output::Secure`].
+    partner: Option<u64>,
     eof: bool,
     closed: bool,
 }
@@ -130,7 +134,17 @@ impl Rig {
                     self.pipes.remove(&pipe);
                 }
             }
-            Output::Event(Event::Accepted { pipe, .. }) => self.add_pipe(pipe.0),
+            Output::Event(Event::Accepted { pipe, .. }) => self.add_pipe(pipe.0, false),
+            Output::Secure { cipher, plain, .. } => {
+                self.add_pipe(cipher.0, true);
+                self.add_pipe(plain.0, true);
+                for (one, other) in [(cipher.0, plain.0), (plain.0, cipher.0)] {
+                    if let Some(pipe) = self.pipes.get_mut(&one) {
+                        pipe.partner = Some(other);
+                    }
+                }
+                self.input(Input::Pipe(plain, PipeInput::Secured)).expect("a new pipe");
+            }
             Output::Event(_) => {}
             other => panic!("an output that is not known here: {other:?}"),
         }
@@ -141,20 +155,47 @@ impl Rig {
         // Closed by us: what comes was under way.
         let Some(pipe) = self.pipes.get_mut(&id) else { return };
         assert!(!pipe.closed, "pipe {id}: {output:?} after its close");
+        assert!(pipe.is_begun || matches!(output, PipeOutput::Begin(_) | PipeOutput::Close));
         match output {
+            PipeOutput::Begin(_) => {
+                assert!(!std::mem::replace(&mut pipe.is_begun, true), "pipe {id} begins twice");
+                // Every other handshake is never done.
+                if id & 1 == 0 {
+                    self.input(Input::Pipe(PipeId(id), PipeInput::Secured))
+                        .expect("a new pipe");
+                }
+            }
             PipeOutput::Data(data) => {
                 pipe.undrained += data.len();
                 assert!(
                     !data.is_empty() && !pipe.eof && pipe.undrained <= PIPE_WINDOW,
                     "{id}: {pipe:?}"
                 );
+                if let Some(partner) = pipe.partner {
+                    self.drain_pipe(PipeId(id));
+                    self.write_pipe(PipeId(partner), data);
+                }
             }
-            PipeOutput::Eof => assert!(!std::mem::replace(&mut pipe.eof, true), "pipe {id} ends twice"),
+            PipeOutput::Eof => {
+                assert!(!std::mem::replace(&mut pipe.eof, true), "pipe {id} ends twice");
+                if let Some(partner) = pipe.partner {
+                    self.end_pipe(PipeId(partner));
+                }
+            }
             PipeOutput::Credit(bytes) => {
                 pipe.credit += *bytes as i64;
                 assert!(*bytes > 0 && pipe.credit <= PIPE_WINDOW as i64, "{id}: {pipe:?}");
             }
-            PipeOutput::Close => pipe.closed = true,
+            PipeOutput::Close => {
+                pipe.closed = true;
+                if let Some(partner) = pipe.partner {
+                    self.close_pipe(PipeId(id));
+                    self.pipes.remove(&partner);
+                    let failed = PipeInput::Failed("broken".into());
+                    self.input(Input::Pipe(PipeId(partner), failed))
+                        .expect("a pipe may always fail");
+                }
+            }
         }
     }
 
@@ -235,7 +276,7 @@ impl Rig {
         if self.input(Input::Command(CommandId(id), command)).is_ok() {
             self.commands.insert(id, dialled);
             if let Some(pipe) = dialled {
-                self.add_pipe(pipe);
+                self.add_pipe(pipe, false);
             }
         }
     }
@@ -246,10 +287,12 @@ impl Rig {
         PipeId(self.next_pipe)
     }
 
-    fn add_pipe(&mut self, id: u64) {
+    fn add_pipe(&mut self, id: u64, is_begun: bool) {
         let pipe = Pipe {
             credit: PIPE_WINDOW as i64,
             undrained: 0,
+            is_begun,
+            partner: None,
             eof: false,
             closed: false,
         };
@@ -259,7 +302,7 @@ impl Rig {
     pub(crate) fn open_control(&mut self) {
         let pipe = self.new_pipe();
         if self.input(Input::Pipe(pipe, PipeInput::OpenControl)).is_ok() {
-            self.add_pipe(pipe.0);
+            self.add_pipe(pipe.0, true);
         }
     }
 

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures_lite::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use receptor_core::error::CallerError;
 use receptor_core::id::{CommandId, ServiceName, TaskId};
-use receptor_core::node::io::{Command, Event, Reply, Task, TaskResult};
+use receptor_core::node::io::{Command, Event, Layer, Reply, Task, TaskResult};
 use receptor_core::time::Instant;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
 use receptor_host::adapter::MeshError;
@@ -303,8 +303,8 @@ fn dialled_streams_obey_the_credit_and_close_when_dropped() {
                 } else {
                     Reply::Done
                 };
+                outbox.push(Output::Pipe(pipe, PipeOutput::Begin(Layer::Plain)));
                 outbox.push(Output::Reply(id, reply));
-                let _ = pipe;
                 None
             }
             Input::Pipe(pipe, PipeInput::Data(data)) => {
@@ -377,6 +377,7 @@ fn listeners_and_sockets_live_and_die_with_their_handles() {
                 };
                 outbox.push(Output::Reply(id, reply));
                 event.into_iter().for_each(|event| outbox.push(Output::Event(event)));
+                outbox.push(Output::Pipe(PipeId(1 << 63), PipeOutput::Begin(Layer::Plain)));
                 seen
             }
             _ => None,
@@ -497,6 +498,31 @@ fn shutting_down_sends_what_is_queued() {
             reading.await.len() == 120
         };
         assert!(one_of_five(all_sent).await);
+    });
+}
+
+#[test]
+fn a_peer_that_still_writes_when_a_node_ends_loses_nothing() {
+    run(async {
+        let taken = async || {
+            let mesh = start(Outbox::default(), |outbox, input| {
+                if let Input::Link(link, LinkInput::Up { .. }) = input {
+                    outbox.frames.push_back(BytesMut::from(&b"last words"[..]));
+                    outbox.push(Output::Link(link, LinkOutput::Ready));
+                }
+            });
+            let (near, mut far) = duplex(1000);
+            mesh.attach(BackendId(0), near, "test").await.unwrap();
+            let ending = spawn(async move { mesh.shutdown().await });
+            let mut all = Vec::new();
+            far.read_to_end(&mut all).await.unwrap();
+            assert_eq!(all, b"\x0a\0last words");
+            let taken = far.write_all(b"an answer").await.is_ok();
+            drop(far);
+            ending.await;
+            taken
+        };
+        assert!(one_of_five(taken).await);
     });
 }
 

@@ -1,10 +1,12 @@
 //! The application's side of the driver: requests in, replies and events out.
 
 use std::collections::HashMap;
+use std::future::poll_fn;
+use std::sync::Arc;
 
 use receptor_core::id::{CommandId, PortId, ServiceName};
 use receptor_core::node::io::{Command, Event, Input, Level, Reply};
-use receptor_host::adapter::{Datagram, DropFlag, End, LocalEnd, Machine, MeshEvent, Source, Unreachable};
+use receptor_host::adapter::{Datagram, DropFlag, End, Machine, MeshEvent, SecureEnd, Source, Unreachable};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Driver;
@@ -31,7 +33,6 @@ pub(super) struct App {
 /// What to do with a reply.
 enum Waiting {
     Plain(oneshot::Sender<Reply>),
-    Stream(LocalEnd, oneshot::Sender<Result<LocalEnd, String>>),
     Listener(oneshot::Sender<Result<ListenerParts, String>>),
     Port(
         PortId,
@@ -73,9 +74,16 @@ impl<M: Machine> Driver<M> {
     pub(super) fn on_request(&mut self, request: Request) {
         match request {
             Request::Command(command, reply) => self.command(command, Waiting::Plain(reply)),
-            Request::Dial { node, service, reply } => {
+            Request::Dial {
+                node,
+                service,
+                stream,
+                reply,
+            } => {
                 let (pipe, local) = self.new_pipe();
-                self.command(Command::Dial { pipe, node, service }, Waiting::Stream(local, reply));
+                // Before the answer, which waits for the handshake that is done with it.
+                drop(stream.send(SecureEnd::new(local, Arc::clone(&self.tls))));
+                self.command(Command::Dial { pipe, node, service }, Waiting::Plain(reply));
             }
             Request::Listen {
                 service,
@@ -129,11 +137,6 @@ impl<M: Machine> Driver<M> {
         match waiting {
             Waiting::Nobody => {}
             Waiting::Plain(waiting) => drop(waiting.send(reply)),
-            // A refused stream's local end is dropped here, which closes its pipe.
-            Waiting::Stream(local, waiting) => drop(waiting.send(match reply {
-                Reply::Error(text) => Err(text),
-                _ => Ok(local),
-            })),
             Waiting::Listener(waiting) => drop(waiting.send(service_of(reply).map(|service| {
                 let (sender, queue) = mpsc::channel(ACCEPT_QUEUE);
                 self.app.listeners.insert(service, sender);
@@ -192,10 +195,15 @@ impl<M: Machine> Driver<M> {
             }
             Event::RoutesChanged => self.app.publish(|| MeshEvent::RoutesChanged),
             Event::Accepted { service, pipe, from } => {
-                let local = self.add_pipe(pipe);
-                if let Some(listener) = self.app.listeners.get(&service) {
-                    // A full queue drops the stream, which closes it.
-                    let _ = listener.try_send((local, from));
+                let stream = SecureEnd::new(self.add_pipe(pipe), Arc::clone(&self.tls));
+                if let Some(listener) = self.app.listeners.get(&service).cloned() {
+                    // One slow handshake keeps nobody else waiting.
+                    tokio::spawn(async move {
+                        if poll_fn(|cx| stream.poll_handshake(cx)).await {
+                            // A full queue drops the stream, which closes it.
+                            let _ = listener.try_send((stream, from));
+                        }
+                    });
                 }
             }
             Event::Datagram {

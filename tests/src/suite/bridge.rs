@@ -3,19 +3,23 @@
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 /// How often a pump looks whether it is still to pump.
 const LOOK: Duration = Duration::from_millis(10);
 
+/// What a bridge has carried, if it is to be kept.
+type Seen = Arc<Mutex<Option<Vec<u8>>>>;
+
 /// Carries bytes between two Unix sockets. Dropping it cuts.
 #[derive(Debug)]
 pub struct Bridge {
     held: Arc<AtomicBool>,
     cut: Arc<AtomicBool>,
+    seen: Seen,
     pumps: Vec<thread::JoinHandle<()>>,
 }
 
@@ -27,14 +31,31 @@ impl Bridge {
         let mut bridge = Self {
             held: Arc::default(),
             cut: Arc::default(),
+            seen: Arc::default(),
             pumps: Vec::new(),
         };
         let copy = |socket: &UnixStream| socket.try_clone().expect("a socket can be duplicated");
         for (from, to) in [(copy(&near), copy(&far)), (far, near)] {
-            let (held, cut) = (Arc::clone(&bridge.held), Arc::clone(&bridge.cut));
-            bridge.pumps.push(thread::spawn(move || pump(&from, &to, &held, &cut)));
+            let (held, cut, seen) = (
+                Arc::clone(&bridge.held),
+                Arc::clone(&bridge.cut),
+                Arc::clone(&bridge.seen),
+            );
+            bridge
+                .pumps
+                .push(thread::spawn(move || pump(&from, &to, &held, &cut, &seen)));
         }
         (bridge, near_end, far_end)
+    }
+
+    /// From now on everything that is carried is kept.
+    pub fn record(&self) {
+        self.seen.lock().expect("nobody died").get_or_insert_default();
+    }
+
+    /// What was carried in either direction since [`Bridge::record`], in the order of its pieces.
+    pub fn recorded(&self) -> Vec<u8> {
+        self.seen.lock().expect("nobody died").clone().unwrap_or_default()
     }
 
     /// From now on nothing is taken from either side.
@@ -58,7 +79,13 @@ impl Drop for Bridge {
     }
 }
 
-fn pump(mut from: &UnixStream, mut to: &UnixStream, held: &AtomicBool, cut: &AtomicBool) {
+fn pump(
+    mut from: &UnixStream,
+    mut to: &UnixStream,
+    held: &AtomicBool,
+    cut: &AtomicBool,
+    seen: &Mutex<Option<Vec<u8>>>,
+) {
     for socket in [from, to] {
         let set = socket
             .set_read_timeout(Some(LOOK))
@@ -73,7 +100,12 @@ fn pump(mut from: &UnixStream, mut to: &UnixStream, held: &AtomicBool, cut: &Ato
             continue;
         }
         let moved = if waiting.is_empty() {
-            from.read(&mut buffer).map(|count| waiting = 0..count)
+            from.read(&mut buffer).map(|count| {
+                waiting = 0..count;
+                if let Some(seen) = &mut *seen.lock().expect("nobody died") {
+                    seen.extend_from_slice(&buffer[..count]);
+                }
+            })
         } else {
             to.write(&buffer[waiting.clone()]).map(|count| waiting.start += count)
         };

@@ -8,7 +8,8 @@ use receptor_core::deadline::Deadline;
 use receptor_core::id::{CommandId, LinkId, PipeId, TaskId};
 use receptor_core::node::Node;
 use receptor_core::node::io::{
-    Event, Input, LinkInput, LinkOutput, Output, PIPE_WINDOW, PipeInput, PipeOutput, Reply, Task, TaskResult,
+    Event, Input, Layer, LinkInput, LinkOutput, Output, PIPE_WINDOW, PipeInput, PipeOutput, Reply, Security, Task,
+    TaskResult,
 };
 use receptor_core::time::{Duration, Instant};
 use receptor_core::workceptor::{Change, Record, UnitId, UnitTask, UnitTaskResult};
@@ -17,6 +18,7 @@ use super::disk::Disk;
 use super::network;
 use super::quic::StandIn;
 use super::runner::Runner;
+use super::secure::{Handshake, NullTie};
 use super::{Happening, NodeIndex, World};
 
 /// A local pipe, as its user sees it.
@@ -24,8 +26,14 @@ use super::{Happening, NodeIndex, World};
 pub struct PipeEnd {
     pub(super) outbox: VecDeque<u8>,
     pub(super) finish: bool,
-    finish_sent: bool,
+    pub(super) finish_sent: bool,
     credit: usize,
+    /// Of a stream that is secured, or whose layer is not known yet.
+    pub(super) handshake: Option<Handshake>,
+    /// The node has said what the bytes are.
+    is_begun: bool,
+    /// Tied: what is received goes into the outbox of that one.
+    partner: Option<PipeId>,
     /// Everything received.
     pub inbox: Vec<u8>,
     /// The node ended its direction.
@@ -59,7 +67,10 @@ pub struct Host {
     /// Runners started since the world began.
     pub spawned: u64,
     pub(super) links: BTreeMap<LinkId, ()>,
-    pipes: BTreeMap<PipeId, PipeEnd>,
+    pub(super) pipes: BTreeMap<PipeId, PipeEnd>,
+    /// From now on no handshake goes on here.
+    pub(super) stalls_handshakes: bool,
+    pub(super) ties: Vec<NullTie>,
     next_pipe: u64,
     commands: u64,
     replies: BTreeMap<u64, Reply>,
@@ -82,6 +93,8 @@ impl Host {
             spawned: 0,
             links: BTreeMap::new(),
             pipes: BTreeMap::new(),
+            stalls_handshakes: false,
+            ties: Vec::new(),
             next_pipe: 0,
             commands: 0,
             replies: BTreeMap::new(),
@@ -100,6 +113,7 @@ impl Host {
         self.life += 1;
         self.timer = None;
         self.pipes.clear();
+        self.ties.clear();
         self.replies.clear();
         std::mem::take(&mut self.links).into_keys().collect()
     }
@@ -141,11 +155,35 @@ impl Host {
                 finish: false,
                 finish_sent: false,
                 credit: PIPE_WINDOW,
+                handshake: None,
+                is_begun: false,
+                partner: None,
                 inbox: Vec::new(),
                 eof: false,
                 closed: false,
             },
         );
+    }
+
+    /// A pipe of a local connection: nothing has to be said about it.
+    pub(super) fn begin_plain(&mut self, id: PipeId) {
+        self.pipe_mut(id).is_begun = true;
+    }
+
+    fn add_tie(&mut self, cipher: PipeId, plain: PipeId, security: Security) {
+        for (id, partner) in [(cipher, plain), (plain, cipher)] {
+            self.add_pipe(id);
+            let pipe = self.pipe_mut(id);
+            pipe.is_begun = true;
+            pipe.partner = Some(partner);
+        }
+        self.pipe_mut(cipher).handshake = Handshake::new(&Layer::Secure(security));
+        self.ties.push(NullTie { cipher, plain });
+    }
+
+    /// Pairs of pipes that carry what the node itself reads.
+    pub fn open_ties(&self) -> usize {
+        self.ties.len()
     }
 
     /// A pipe; `None` after it was dropped or the node died.
@@ -201,6 +239,7 @@ impl World {
                 self.carry_out(index, output);
             }
             progress |= self.pump_pipes(index);
+            progress |= self.settle_ties(index);
             progress |= self.pump_quic(index);
             if !progress {
                 break;
@@ -219,7 +258,7 @@ impl World {
         }
     }
 
-    fn tell_node(&mut self, index: NodeIndex, input: Input) {
+    pub(super) fn tell_node(&mut self, index: NodeIndex, input: Input) {
         let now = self.clocks();
         if let Some(node) = &mut self.hosts[index].node {
             node.handle(now, input)
@@ -239,13 +278,32 @@ impl World {
 
     fn pump_pipes(&mut self, index: NodeIndex) -> bool {
         let mut inputs = Vec::new();
+        let is_stalled = self.hosts[index].stalls_handshakes;
         for (&id, pipe) in &mut self.hosts[index].pipes {
+            if pipe.closed || !pipe.is_begun {
+                continue;
+            }
+            if let Some(handshake) = &mut pipe.handshake {
+                if is_stalled {
+                    continue;
+                }
+                if let Some(greeting) = handshake.greeting() {
+                    pipe.credit -= 1;
+                    inputs.push((id, PipeInput::Data(Bytes::copy_from_slice(&[greeting]))));
+                }
+                if !handshake.is_done {
+                    continue;
+                }
+            }
             let size = pipe.credit.min(pipe.outbox.len()).min(64 << 10);
-            if size > 0 && !pipe.closed {
+            if size > 0 {
                 pipe.credit -= size;
                 inputs.push((id, PipeInput::Data(Bytes::from_iter(pipe.outbox.drain(..size)))));
+                if let Some(partner) = pipe.partner {
+                    inputs.push((partner, PipeInput::Drained(size)));
+                }
             }
-            if pipe.finish && !pipe.finish_sent && pipe.outbox.is_empty() && !pipe.closed {
+            if pipe.finish && !pipe.finish_sent && pipe.outbox.is_empty() {
                 pipe.finish_sent = true;
                 inputs.push((id, PipeInput::Eof));
             }
@@ -276,6 +334,11 @@ impl World {
                 }
             }
             Output::Pipe(id, output) => self.carry_out_pipe(index, id, output),
+            Output::Secure {
+                cipher,
+                plain,
+                security,
+            } => self.hosts[index].add_tie(cipher, plain, security),
             Output::Quic(message) => {
                 let now = self.now;
                 self.hosts[index].quic.handle(now, message);
@@ -303,10 +366,34 @@ impl World {
             return;
         };
         match output {
-            PipeOutput::Data(data) => {
+            PipeOutput::Begin(layer) => {
+                assert!(!std::mem::replace(&mut pipe.is_begun, true), "pipe {id:?} begins twice");
+                pipe.handshake = Handshake::new(&layer);
+            }
+            PipeOutput::Data(mut data) => {
                 assert!(!pipe.eof && !pipe.closed, "data after the end of pipe {id:?}");
-                pipe.inbox.extend_from_slice(&data);
-                self.tell_node(index, Input::Pipe(id, PipeInput::Drained(data.len())));
+                assert!(pipe.is_begun, "data before the beginning of pipe {id:?}");
+                let (partner, mut drained) = (pipe.partner, data.len());
+                let handshake = pipe.handshake.as_mut().filter(|handshake| !handshake.is_done);
+                let is_secured_now = handshake.is_some();
+                if let Some(handshake) = handshake {
+                    handshake.on_greeting(data.split_to(1)[0]);
+                }
+                match partner {
+                    None => pipe.inbox.extend_from_slice(&data),
+                    Some(partner) => {
+                        drained -= data.len();
+                        if let Some(partner) = self.hosts[index].pipes.get_mut(&partner) {
+                            partner.outbox.extend(&data);
+                        }
+                    }
+                }
+                if is_secured_now {
+                    self.tell_node(index, Input::Pipe(partner.unwrap_or(id), PipeInput::Secured));
+                }
+                if drained > 0 {
+                    self.tell_node(index, Input::Pipe(id, PipeInput::Drained(drained)));
+                }
             }
             PipeOutput::Eof => pipe.eof = true,
             PipeOutput::Credit(bytes) => {

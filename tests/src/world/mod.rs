@@ -8,6 +8,7 @@ mod host;
 mod network;
 mod quic;
 mod runner;
+mod secure;
 mod trace;
 
 use std::cmp::Reverse;
@@ -192,6 +193,11 @@ impl World {
         &self.hosts[index]
     }
 
+    /// A node's part of handshakes does not go on from now on.
+    pub fn stall_handshakes(&mut self, index: NodeIndex) {
+        self.hosts[index].stalls_handshakes = true;
+    }
+
     /// The disk of a node, for making it fail.
     pub fn disk(&mut self, index: NodeIndex) -> &mut Disk {
         &mut self.hosts[index].disk
@@ -233,6 +239,7 @@ impl World {
     /// Opens a connection to the control socket.
     pub fn open_control(&mut self, index: NodeIndex) -> PipeId {
         let pipe = self.hosts[index].open_pipe();
+        self.hosts[index].begin_plain(pipe);
         self.input(
             index,
             Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl),

@@ -51,7 +51,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "foldhash",
     "highway",
     "rand_chacha",
-    // Behind the feature `quic`.
+    // Behind the features `quic` and `tls`.
     "quinn-proto",
     "rustls",
     "rcgen",

@@ -10,6 +10,9 @@ mod pipe;
 mod proxy;
 mod quic;
 mod ready;
+mod secure;
+mod tie;
+mod tls;
 mod unit_jobs;
 mod unit_worker;
 
@@ -22,5 +25,8 @@ pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use proxy::{LocalSocket, Progress, Proxy, TICK};
 pub use quic::{Quic, QuicTask, quic};
 pub use ready::{DropFlag, Flag, ReadySet, Source};
+pub use secure::SecureEnd;
+pub use tie::tie;
+pub use tls::Tls;
 pub use unit_jobs::{Job, UnitJobs};
 pub use unit_worker::UnitWorker;

@@ -10,7 +10,7 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::{Buf, Bytes, BytesMut};
 use receptor_core::id::PipeId;
-use receptor_core::node::io::PIPE_WINDOW;
+use receptor_core::node::io::{Layer, PIPE_WINDOW};
 
 use super::ready::{Flag, ReadySet, Source};
 
@@ -47,12 +47,20 @@ struct State {
     incoming_ended: bool,
     /// Taken by the local side, not yet told to the node.
     drained: usize,
+    /// What the bytes are, until the local side has asked.
+    begin: Option<Layer>,
     /// From the local side, not yet taken by the driver: whole pieces, then `tail`.
     outgoing: VecDeque<Bytes>,
     /// Small writes, gathered.
     tail: BytesMut,
     /// Nothing follows `outgoing` and `tail`.
     outgoing_ended: bool,
+    /// The handshake is done, and the driver was not yet told.
+    secured: bool,
+    /// Why the local side gave the pipe up; the driver was not yet told.
+    failure: Option<String>,
+    /// The local side gave the pipe up.
+    outgoing_broken: bool,
     /// The node was told so.
     outgoing_end_told: bool,
     /// Bytes the local side may still write.
@@ -85,12 +93,16 @@ impl State {
 pub struct LocalNews {
     /// Bytes taken.
     pub drained: usize,
+    /// The handshake is done.
+    pub secured: bool,
     /// Bytes written.
     pub data: VecDeque<Bytes>,
     /// No more will be written.
     pub eof: bool,
-    /// The local end was dropped.
+    /// The local end was dropped, or its layer failed.
     pub closed: bool,
+    /// Why, if that was so.
+    pub failure: Option<String>,
 }
 
 /// The driver's end. Dropping it closes the pipe.
@@ -102,15 +114,24 @@ impl DriverEnd {
     /// Takes what the local side did; the end of its data is reported once.
     pub fn take_news(&self) -> LocalNews {
         let mut state = self.shared.lock();
-        let eof = state.outgoing_ended && !state.outgoing_end_told;
+        let eof = state.outgoing_ended && !state.outgoing_end_told && state.failure.is_none();
         state.outgoing_end_told |= eof;
         state.close_tail();
         LocalNews {
             drained: std::mem::take(&mut state.drained),
+            secured: std::mem::take(&mut state.secured),
             data: std::mem::take(&mut state.outgoing),
             eof,
-            closed: state.closed_by_local,
+            closed: state.closed_by_local || state.failure.is_some(),
+            failure: state.failure.take(),
         }
+    }
+
+    /// What the bytes of this pipe are.
+    pub fn begin(&self, layer: Layer) {
+        let mut state = self.shared.lock();
+        state.begin = Some(layer);
+        wake(state.reader.take(), state);
     }
 
     /// Bytes for the local side.
@@ -208,7 +229,7 @@ impl LocalEnd {
     /// was shut down.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
         let mut state = self.shared.lock();
-        if state.closed_by_node || state.outgoing_ended {
+        if state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
             return Poll::Ready(None);
         }
         let count = data.len().min(state.credit);
@@ -227,7 +248,7 @@ impl LocalEnd {
     /// size: small ones are better copied together.
     pub fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Option<()>> {
         let mut state = self.shared.lock();
-        if state.closed_by_node || state.outgoing_ended {
+        if state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
             return Poll::Ready(None);
         }
         let count = data.len().min(state.credit);
@@ -245,17 +266,69 @@ impl LocalEnd {
         Poll::Ready(Some(()))
     }
 
+    /// As [`LocalEnd::poll_write_bytes`], and nobody waits: `false` if nothing was written.
+    pub fn try_write_bytes(&self, data: &mut Bytes) -> bool {
+        let mut state = self.shared.lock();
+        let count = data.len().min(state.credit);
+        if count == 0 || state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
+            return false;
+        }
+        state.credit -= count;
+        state.close_tail();
+        state.outgoing.push_back(data.split_to(count));
+        drop(state);
+        self.shared.flag.raise();
+        true
+    }
+
     /// Waits until the node has granted at least one byte; answers how many, `None` if the pipe is closed.
     pub fn poll_credit(&self, cx: &mut Context<'_>) -> Poll<Option<usize>> {
+        self.poll_credit_of(cx, 1)
+    }
+
+    /// Waits until the node has granted at least so many bytes, which must be fewer than [`PIPE_WINDOW`].
+    pub fn poll_credit_of(&self, cx: &mut Context<'_>, least: usize) -> Poll<Option<usize>> {
         let mut state = self.shared.lock();
         if state.closed_by_node {
             return Poll::Ready(None);
         }
-        if state.credit == 0 {
+        if state.credit < least {
             state.writer = Some(cx.waker().clone());
             return Poll::Pending;
         }
         Poll::Ready(Some(state.credit))
+    }
+
+    /// Waits until the node has said what the bytes of this pipe are, once; `None` if it is closed. Uses the reader's place.
+    pub fn poll_begin(&self, cx: &mut Context<'_>) -> Poll<Option<Layer>> {
+        let mut state = self.shared.lock();
+        if let Some(layer) = state.begin.take() {
+            return Poll::Ready(Some(layer));
+        }
+        if state.closed_by_node {
+            return Poll::Ready(None);
+        }
+        state.reader = Some(cx.waker().clone());
+        Poll::Pending
+    }
+
+    /// Tells the node that the handshake is done.
+    pub fn set_secured(&self) {
+        self.shared.lock().secured = true;
+        self.shared.flag.raise();
+    }
+
+    /// The layer has failed: nothing more is written or will be read.
+    pub fn set_failed(&self, reason: &str) {
+        {
+            let mut state = self.shared.lock();
+            if state.closed_by_node || state.outgoing_broken {
+                return;
+            }
+            state.failure = Some(reason.to_owned());
+            state.outgoing_broken = true;
+        }
+        self.shared.flag.raise();
     }
 
     /// Waits until the node has closed the pipe. Uses the reader's place: for the task that reads.

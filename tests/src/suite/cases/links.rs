@@ -55,7 +55,7 @@ pub fn a_link_is_lost_and_comes_back(bench: &Bench) {
     assert_eq!(&bytes, b"again");
 }
 
-fn attached(bench: &Bench, pace: Pace) -> (Box<dyn Node>, Box<dyn Node>, Bridge) {
+pub(super) fn attached(bench: &Bench, pace: Pace) -> (Box<dyn Node>, Box<dyn Node>, Bridge) {
     let near = bench.near(&Setup::new("near").backend(BackendKind::External));
     let far = bench.far(&Setup::new("far").backend(BackendKind::External));
     let bridge = attach(&*near, &*far, pace);

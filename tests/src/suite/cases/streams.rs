@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::thread;
 use std::time::Duration;
 
-use crate::suite::adapter::{Error, Stream};
+use crate::suite::adapter::{Error, Pace, Stream};
 use crate::suite::{Bench, PATIENCE, chain};
 
 /// The end of a question does not end the answer; over a hop.
@@ -138,4 +138,32 @@ pub fn nobody_listens(bench: &Bench) {
     let (near, _far) = bench.pair();
     assert!(matches!(near.dial("far", "nobody"), Err(Error::Refused(_))));
     assert!(matches!(near.dial("nowhere", "nobody"), Err(Error::Refused(_))));
+}
+
+/// Streams are encrypted from end to end: who forwards them, or listens, sees neither an application's bytes nor those of
+/// control sessions.
+pub fn nothing_on_the_way_shows_the_payload(bench: &Bench) {
+    let (near, far, bridge) = super::links::attached(bench, Pace::Whole);
+    bridge.record();
+    let secret: Vec<u8> = (0..20_000).flat_map(|n| format!("secret {n} ").into_bytes()).collect();
+    let served = super::serve_one(far.listen("echo", None).unwrap(), super::echo);
+    let mut stream = near.dial("far", "echo").unwrap();
+    stream.writer.write_all(&secret).unwrap();
+    stream.writer.shutdown().unwrap();
+    let mut answer = stream.reader.read_to_end().unwrap();
+    served.join().unwrap();
+    // The recording sees what is not encrypted: datagrams.
+    let there = far.packet("there", None).unwrap();
+    near.packet("", None)
+        .unwrap()
+        .send_to(b"in the open", "far", "there")
+        .unwrap();
+    there.recv_from(PATIENCE).unwrap();
+    let seen = bridge.recorded();
+    assert!(seen.len() > 2 * secret.len(), "only {} bytes were seen", seen.len());
+    let shows = |word: &[u8]| seen.windows(word.len()).any(|window| window == word);
+    assert!(shows(b"in the open"));
+    assert!(!shows(b"secret") && !shows(b"terces"));
+    answer.reverse();
+    assert!(answer == secret);
 }

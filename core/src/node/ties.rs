@@ -1,0 +1,378 @@
+//! Mesh streams tied to pipes of the adapter, where what protects the stream is done outside the node's task.
+//!
+//! Two shapes: an application's pipe, whose local end makes and reads the records itself ([`PipeOutput::Begin`]); and, for
+//! bytes that the node wants to read, a pair of pipes with a task of the adapter's between them ([`Output::Secure`]):
+//!
+//! ```text
+//!  stream ══ pipe ── adapter: Secure ── application
+//!  stream ══ cipher ── adapter: Secure ── plain ── control session, work session, `connect`
+//! ```
+//!
+//! The first two columns are a [`Tie`]; what becomes of the handshake is told on the last pipe.
+
+use alloc::string::String;
+
+use super::Node;
+use super::conn::{Conn, Owner};
+use super::io::{Event, HANDSHAKE_LIMIT, Layer, Level, Output, PipeOutput, Reply, Role, Security};
+use crate::control::Origin;
+use crate::id::{CommandId, NameHash, PipeId, ServiceName};
+use crate::time::Now;
+
+/// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
+pub(super) const OWN_PIPES: u64 = 1 << 63;
+
+/// Why a handshake that takes too long fails; [`HANDSHAKE_LIMIT`] says how long that is.
+const TOO_SLOW: &str = "TLS handshake: not done within 15 s";
+
+/// One stream and its pipe.
+#[derive(Debug)]
+pub(super) struct Tie {
+    stream: Conn,
+    pipe: PipeId,
+    user: User,
+    /// The local side has done its handshake.
+    is_secured: bool,
+}
+
+/// Who reads and writes what is in the records.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum User {
+    /// The adapter, or somebody behind it; with the dial that is not answered yet.
+    Adapter(Option<CommandId>),
+    /// The owner of this plain pipe.
+    Node(PipeId),
+}
+
+/// The plain pipe of an [`Output::Secure`].
+#[derive(Debug)]
+pub(super) struct Plain {
+    tie: u64,
+    remote: NameHash,
+    /// Why the stream behind it has ended, if it broke.
+    lost: Option<String>,
+}
+
+impl Node {
+    /// Opens a stream for a pipe of the adapter's, and answers the command when it can be used.
+    pub(super) fn dial_for_pipe(
+        &mut self,
+        now: Now,
+        command: CommandId,
+        pipe: PipeId,
+        node: &str,
+        service: &str,
+    ) -> Result<(), String> {
+        let conn = self.dial_stream(now, node, service)?;
+        self.pipes.insert(pipe, Default::default());
+        self.owners.insert(conn, Owner::Dialing(pipe, command));
+        Ok(())
+    }
+
+    /// Such a stream is open.
+    pub(super) fn dialled_for_pipe(&mut self, now: Now, conn: Conn, pipe: PipeId, command: CommandId) {
+        if !self.pipes.contains_key(&pipe) {
+            let reason = "the dial was given up";
+            self.conn_abort(now, conn, reason);
+            return self
+                .outputs
+                .push_back(Output::Reply(command, Reply::Error(reason.into())));
+        }
+        self.begin(conn, pipe, Role::Client);
+        self.tie(now, conn, pipe, User::Adapter(Some(command)));
+    }
+
+    /// A stream of either kind for a service that is listened on.
+    pub(super) fn accept_conn(&mut self, now: Now, service: ServiceName, conn: Conn) {
+        if self.control_services.contains(&service) {
+            if self.is_secured_here(conn) {
+                self.secure(now, conn, Role::Server, Owner::Arriving);
+            } else {
+                self.open_session(now, conn, Origin::Network);
+            }
+        } else if let Some(index) = self.services.by_name(service) {
+            if self.is_secured_here(conn) {
+                self.secure(now, conn, Role::Server, Owner::ServiceArriving(index));
+            } else {
+                self.service_stream(now, index, conn);
+            }
+        } else if self.app_listeners.contains(&service) {
+            let pipe = self.new_pipe();
+            let from = self.conn_peer(conn);
+            self.outputs
+                .push_back(Output::Event(Event::Accepted { service, pipe, from }));
+            self.begin(conn, pipe, Role::Server);
+            self.tie(now, conn, pipe, User::Adapter(None));
+        } else {
+            self.conn_abort(now, conn, "nobody listens");
+        }
+    }
+
+    /// Whether what protects a stream is done on this side of it, by the adapter. QUIC has its own inside.
+    pub(super) const fn is_secured_here(&self, conn: Conn) -> bool {
+        matches!(conn, Conn::Stream(_))
+    }
+
+    fn new_pipe(&mut self) -> PipeId {
+        let pipe = PipeId(OWN_PIPES | self.next_pipe);
+        self.next_pipe += 1;
+        self.pipes.insert(pipe, Default::default());
+        pipe
+    }
+
+    /// Ties an open stream to a pipe. From now on the time for the handshake runs.
+    fn tie(&mut self, now: Now, stream: Conn, pipe: PipeId, user: User) -> u64 {
+        let key = self.next_tie;
+        self.next_tie += 1;
+        for conn in [stream, Conn::Pipe(pipe)] {
+            self.owners.insert(conn, Owner::Tie(key));
+            self.touch(conn);
+        }
+        let is_secured = !self.is_secured_here(stream);
+        let tie = Tie {
+            stream,
+            pipe,
+            user,
+            is_secured,
+        };
+        self.ties.insert(key, tie);
+        if is_secured {
+            self.tie_ready(now, key);
+        } else {
+            self.handshakes.push_back((now.mono + HANDSHAKE_LIMIT, key));
+        }
+        key
+    }
+
+    /// Every native stream is encrypted from end to end; where no TLS config is named, without knowing who is at the other.
+    fn begin(&mut self, stream: Conn, pipe: PipeId, role: Role) {
+        let layer = if self.is_secured_here(stream) {
+            Layer::Secure(Security::anonymous(role))
+        } else {
+            Layer::Plain
+        };
+        self.outputs.push_back(Output::Pipe(pipe, PipeOutput::Begin(layer)));
+    }
+
+    /// Has an open stream protected whose bytes the node itself reads. Its owner hears when it can be used, or that it
+    /// failed.
+    pub(super) fn secure(&mut self, now: Now, stream: Conn, role: Role, owner: Owner) -> Conn {
+        let (cipher, plain) = (self.new_pipe(), self.new_pipe());
+        let plain_end = Plain {
+            tie: self.tie(now, stream, cipher, User::Node(plain)),
+            remote: self.conn_remote(stream).unwrap_or(NameHash(0)),
+            lost: None,
+        };
+        self.plains.insert(plain, plain_end);
+        self.owners.insert(Conn::Pipe(plain), owner);
+        let security = Security::anonymous(role);
+        self.outputs.push_back(Output::Secure {
+            cipher,
+            plain,
+            security,
+        });
+        Conn::Pipe(plain)
+    }
+
+    /// The node at the other end of a plain pipe.
+    pub(super) fn plain_remote(&self, pipe: PipeId) -> Option<NameHash> {
+        self.plains.get(&pipe).map(|plain| plain.remote)
+    }
+
+    /// The handshake of a pipe is done.
+    pub(super) fn pipe_secured(&mut self, now: Now, pipe: PipeId) {
+        let Some(key) = self.tie_of(pipe) else { return };
+        if let Some(tie) = self.ties.get_mut(&key) {
+            tie.is_secured = true;
+            self.tie_ready(now, key);
+        }
+        self.forget_handshakes();
+    }
+
+    fn tie_of(&self, pipe: PipeId) -> Option<u64> {
+        match (self.plains.get(&pipe), self.owners.get(&Conn::Pipe(pipe))) {
+            (Some(plain), _) => Some(plain.tie),
+            (None, Some(&Owner::Tie(key))) => Some(key),
+            (None, _) => None,
+        }
+    }
+
+    fn tie_ready(&mut self, now: Now, key: u64) {
+        let Some(tie) = self.ties.get_mut(&key).filter(|tie| tie.is_secured) else {
+            return;
+        };
+        match tie.user {
+            User::Adapter(Some(command)) => {
+                tie.user = User::Adapter(None);
+                self.outputs.push_back(Output::Reply(command, Reply::Done));
+            }
+            User::Adapter(None) => {}
+            User::Node(plain) => {
+                let conn = Conn::Pipe(plain);
+                match self.owners.get(&conn) {
+                    Some(Owner::Arriving) => self.open_session(now, conn, Origin::Network),
+                    Some(&Owner::Connecting(session)) => self.connected(now, session, conn, Ok(())),
+                    Some(&Owner::Peer(peer)) => self.peer_opened(now, peer, conn),
+                    Some(&Owner::ServiceArriving(index)) => self.service_stream(now, index, conn),
+                    Some(&Owner::ServiceDialing(pipe)) => self.bridge(conn, Conn::Pipe(pipe)),
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    /// Moves bytes both ways, and the ends behind them.
+    pub(super) fn pump_tie(&mut self, now: Now, key: u64) {
+        let Some(tie) = self.ties.get(&key) else { return };
+        let (stream, pipe) = (tie.stream, Conn::Pipe(tie.pipe));
+        self.transfer(now, stream, pipe);
+        self.transfer(now, pipe, stream);
+        for (from, to) in [(stream, pipe), (pipe, stream)] {
+            if self.conn_is_at_eof(from) {
+                self.conn_finish(to);
+                if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
+                    self.ties.remove(&key);
+                    self.conn_release(now, from);
+                    self.conn_release(now, to);
+                    return;
+                }
+            }
+        }
+    }
+
+    pub(super) fn transfer(&mut self, now: Now, from: Conn, to: Conn) {
+        loop {
+            let room = self.conn_room(to);
+            if room == 0 {
+                return;
+            }
+            let Some(mut data) = self.conn_read(now, from) else {
+                return;
+            };
+            if data.len() > room {
+                self.conn_unread(from, data.split_off(room));
+            }
+            self.conn_write(now, to, data);
+        }
+    }
+
+    /// The stream broke, or is broken off here. Who reads plain bytes hears it from the adapter, behind the last of them.
+    pub(super) fn end_tie(&mut self, now: Now, key: u64, reason: &str) {
+        let Some(tie) = self.ties.remove(&key) else { return };
+        self.conn_abort(now, tie.stream, reason);
+        let pipe = Conn::Pipe(tie.pipe);
+        match tie.user {
+            User::Adapter(Some(command)) => {
+                self.owners.remove(&pipe);
+                self.stash.remove(&pipe);
+                self.pipes.remove(&tie.pipe);
+                self.outputs
+                    .push_back(Output::Reply(command, Reply::Error(reason.into())));
+            }
+            User::Adapter(None) => self.conn_abort(now, pipe, reason),
+            User::Node(plain) => {
+                if let Some(plain) = self.plains.get_mut(&plain) {
+                    plain.lost = Some(reason.into());
+                }
+                self.conn_abort(now, pipe, reason);
+            }
+        }
+    }
+
+    /// Whoever reads plain bytes breaks off: so does the stream they came over.
+    pub(super) fn end_tie_behind(&mut self, now: Now, plain: PipeId, reason: &str) {
+        if let Some(key) = self.plains.get(&plain).map(|plain| plain.tie) {
+            self.end_tie(now, key, reason);
+        }
+    }
+
+    /// A pipe's local side is gone; `failure` says why if its layer failed.
+    pub(super) fn pipe_ended(&mut self, now: Now, id: PipeId, failure: Option<String>) {
+        let conn = Conn::Pipe(id);
+        self.services.on_closed(id);
+        if let Some(plain) = self.plains.remove(&id) {
+            let is_waited_for = matches!(
+                self.owners.get(&conn),
+                Some(
+                    Owner::Arriving
+                        | Owner::Connecting(_)
+                        | Owner::Peer(_)
+                        | Owner::ServiceArriving(_)
+                        | Owner::ServiceDialing(_)
+                )
+            );
+            let reason = match (plain.lost, failure) {
+                (Some(reason), _) | (None, Some(reason)) => Some(reason),
+                (None, None) => is_waited_for.then(|| "connection closed".into()),
+            };
+            if let Some(reason) = reason {
+                return self.plain_lost(now, id, &reason);
+            }
+        } else if let Some(&Owner::Tie(key)) = self.owners.get(&conn)
+            && let Some(tie) = self.ties.get_mut(&key)
+            && let User::Adapter(user) = &mut tie.user
+        {
+            match (user.take(), failure) {
+                (Some(command), Some(reason)) => self.outputs.push_back(Output::Reply(command, Reply::Error(reason))),
+                (Some(command), None) => {
+                    let reason = String::from("the dial was given up");
+                    self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
+                }
+                (None, Some(reason)) => self.log(Level::Debug, alloc::format!("mesh stream ended: {reason}")),
+                (None, None) => {}
+            }
+        }
+        // Harmless for a pipe that the node has forgotten, as after a dial that failed.
+        if let Some(pipe) = self.pipes.get_mut(&id) {
+            pipe.on_gone();
+            if self.owners.contains_key(&conn) {
+                self.touch(conn);
+            } else {
+                self.pipes.remove(&id);
+            }
+        }
+        self.forget_handshakes();
+    }
+
+    fn plain_lost(&mut self, now: Now, id: PipeId, reason: &str) {
+        let conn = Conn::Pipe(id);
+        self.pipes.remove(&id);
+        self.stash.remove(&conn);
+        match self.owners.remove(&conn) {
+            Some(Owner::Session(key)) => self.session_conn_lost(now, key, conn, reason),
+            Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
+            Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
+            Some(Owner::Arriving) => self.log(Level::Debug, alloc::format!("control session refused: {reason}")),
+            Some(Owner::ServiceArriving(_)) => {
+                self.log(Level::Debug, alloc::format!("stream for a service refused: {reason}"));
+            }
+            Some(Owner::ServiceDialing(pipe)) => self.service_failed(now, pipe, reason),
+            Some(Owner::Bridge(other)) => self.conn_abort(now, other, reason),
+            // The connect is under way, and closed when it is done.
+            Some(Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled) => {}
+            Some(Owner::Dialing(..) | Owner::Tie(_)) | None => {}
+        }
+    }
+
+    /// Ends handshakes that take too long.
+    pub(super) fn handshake_timeouts(&mut self, now: Now) {
+        while let Some(&(until, key)) = self.handshakes.front()
+            && until <= now.mono
+        {
+            self.handshakes.pop_front();
+            if self.ties.get(&key).is_some_and(|tie| !tie.is_secured) {
+                self.end_tie(now, key, TOO_SLOW);
+            }
+        }
+        self.forget_handshakes();
+    }
+
+    /// No timer for what is done: an idle stream has none.
+    fn forget_handshakes(&mut self) {
+        while let Some((_, key)) = self.handshakes.front()
+            && self.ties.get(key).is_none_or(|tie| tie.is_secured)
+        {
+            self.handshakes.pop_front();
+        }
+    }
+}
