@@ -400,6 +400,9 @@ impl Workceptor {
 
     pub(super) fn peer_slow(&mut self, key: PeerKey) {
         self.break_call(key, "no answer in time");
+        if let Some(node) = self.peer_nodes.get(&key).cloned() {
+            self.abort_fetches(&node);
+        }
         self.drop_peer(key, "no answer in time");
     }
 

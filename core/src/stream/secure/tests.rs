@@ -368,3 +368,15 @@ fn records_fit_where_they_were_said_to_fit() {
         assert!(room < 200 || count * 10 > room.min(WRITE_MAX) * 3, "{count} of {room}");
     }
 }
+
+#[test]
+fn nonsense_after_our_own_end_is_an_error_like_any_other() {
+    let (mut client, mut server) = connected();
+    write_all(&mut server, b"answer");
+    let mut records = server.poll_transmit().unwrap().to_vec();
+    records[10] ^= 1;
+    client.finish();
+    client.handle_data(&records);
+    assert!(client.error().is_some());
+    assert_eq!(client.read(), None);
+}

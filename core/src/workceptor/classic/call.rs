@@ -2,6 +2,7 @@
 
 use alloc::format;
 use alloc::string::{String, ToString as _};
+use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
 
@@ -182,6 +183,18 @@ impl Workceptor {
     pub(super) fn abort_call(&mut self, key: PeerKey) {
         if self.remove_call(key).is_some() {
             self.out.push_back(WorkOutput::AbortPeer(key));
+        }
+    }
+
+    /// Streams of output, which nobody has to answer on, are in doubt when the executor does not answer elsewhere: a classic
+    /// node forgets its streams with the route, and ours would wait for as long as silence is borne. The output is asked for
+    /// again from where it ends.
+    pub(in super::super) fn abort_fetches(&mut self, node: &str) {
+        let is_fetch = |call: &Call| call.kind == Kind::Fetch && call.node == node;
+        let fetches = self.calls.iter().filter(|(_, call)| is_fetch(call));
+        let keys: Vec<PeerKey> = fetches.map(|(&key, _)| key).collect();
+        for key in keys {
+            self.abort_call(key);
         }
     }
 

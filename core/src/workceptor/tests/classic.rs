@@ -296,3 +296,21 @@ fn a_silent_executor_is_left_and_tried_again() {
     border.run(120);
     assert_eq!(border.status(&id).state, State::Succeeded, "{:?}", border.logs);
 }
+
+/// A classic node drops its streams when it has no route for a moment; the stream of the output was waited for longer than
+/// the session, and the unit with it.
+#[test]
+fn output_is_asked_for_anew_once_the_executor_does_not_answer() {
+    let mut border = Border::new(true, 12);
+    border.go.endless = true;
+    let id = border.submit(&pattern(5000));
+    border.run(3);
+    assert_eq!(border.stdout(&id).len(), 5000);
+    border.forget_sessions();
+    border.go.units.get_mut(&id).unwrap().stdin = pattern(9000);
+    border.go.endless = false;
+    // The limit of an answer, and a moment.
+    border.run(33);
+    assert_eq!(border.status(&id).state, State::Succeeded, "{:?}", border.logs);
+    assert!(border.stdout(&id) == pattern(9000), "output differs");
+}

@@ -417,6 +417,13 @@ impl Border {
         }
     }
 
+    /// The executor forgets all its sessions, and the submitter hears nothing of it.
+    pub(super) fn forget_sessions(&mut self) {
+        for key in self.go.sessions.keys().copied().collect::<Vec<_>>() {
+            self.go.lose(key);
+        }
+    }
+
     /// The submitter dies and returns; with `power` without what was not durable.
     pub(super) fn restart(&mut self, power: bool, seed: u8) {
         self.disk.crash_process();
