@@ -62,6 +62,16 @@ impl Turns {
     }
 }
 
+/// A frame whose turn it is.
+#[derive(Debug)]
+pub(super) struct Turn {
+    pub(super) frame: BytesMut,
+    pub(super) since: Instant,
+    pub(super) is_own: bool,
+    /// Nothing of its flow waits behind it.
+    pub(super) is_last: bool,
+}
+
 /// All flows that have frames waiting, or had in this round.
 #[derive(Debug)]
 pub(super) struct Flows {
@@ -144,8 +154,8 @@ impl Flows {
         index
     }
 
-    /// The frame whose turn it is, as [`Store::remove`] tells it.
-    pub(super) fn pop(&mut self, store: &mut Store, budget: &mut Budget) -> Option<(BytesMut, Instant, bool)> {
+    /// The frame whose turn it is.
+    pub(super) fn pop(&mut self, store: &mut Store, budget: &mut Budget) -> Option<Turn> {
         loop {
             let is_fresh = self.fresh.head != NONE;
             let turns = if is_fresh { &mut self.fresh } else { &mut self.others };
@@ -164,14 +174,20 @@ impl Flows {
                 turns.pop(&self.table);
                 self.others.push(&mut self.table, index);
             } else {
-                let taken = self.take_head(index, store, budget);
-                self.table[index as usize].deficit -= taken.0.len() as i64;
-                return Some(taken);
+                let (frame, since, is_own) = self.take_head(index, store, budget);
+                let flow = &mut self.table[index as usize];
+                flow.deficit -= frame.len() as i64;
+                return Some(Turn {
+                    frame,
+                    since,
+                    is_own,
+                    is_last: flow.head == NONE,
+                });
             }
         }
     }
 
-    /// Takes the oldest frame of the flow that has most bytes waiting.
+    /// Takes the oldest frame of the flow that has most bytes waiting, as [`Store::remove`] tells it.
     pub(super) fn drop_from_fattest(
         &mut self,
         store: &mut Store,

@@ -22,12 +22,15 @@ use core::time::Duration;
 use bytes::BytesMut;
 use foldhash::fast::FixedState;
 
-use self::flows::Flows;
+use self::flows::{Flows, Turn};
 use self::store::{SLOT_BYTES, Store};
 use crate::time::Instant;
 use crate::wire::data;
 
 /// A frame that has waited longer is marked: the queue and not only its burst is too long. RFC 8290 has the same target.
+///
+/// Not the only frame of a flow (RFC 8289 §5.1): on a slow link it has waited for the turns of others, which takes longer
+/// than this, and its flow, which has no queue, would stay as slow as it is.
 pub const MARK_AFTER: Duration = Duration::from_millis(5);
 
 /// Frames of this node that may wait on one link: enough for a gathered write, and as much again while that is written.
@@ -219,11 +222,16 @@ impl Egress {
     }
 
     fn pop_data(&mut self, now: Instant, budget: &mut Budget) -> Option<BytesMut> {
-        let (mut frame, since, is_own) = self.flows.pop(&mut self.data, budget)?;
+        let Turn {
+            mut frame,
+            since,
+            is_own,
+            is_last,
+        } = self.flows.pop(&mut self.data, budget)?;
         self.forget(&frame, is_own);
         if !self.is_extended {
             data::clear_flags(&mut frame);
-        } else if now.since(since) > MARK_AFTER {
+        } else if now.since(since) > MARK_AFTER && !is_last {
             data::mark(&mut frame);
             self.stats.marked += 1;
         }
