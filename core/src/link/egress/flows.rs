@@ -68,7 +68,7 @@ pub(super) struct Turn {
     pub(super) frame: BytesMut,
     pub(super) since: Instant,
     pub(super) is_own: bool,
-    /// Nothing of its flow waits behind it.
+    /// Less than a turn's worth of its flow waits behind it.
     pub(super) is_last: bool,
 }
 
@@ -181,7 +181,7 @@ impl Flows {
                     frame,
                     since,
                     is_own,
-                    is_last: flow.head == NONE,
+                    is_last: (flow.bytes as i64) < QUANTUM,
                 });
             }
         }

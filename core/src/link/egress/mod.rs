@@ -29,8 +29,8 @@ use crate::wire::data;
 
 /// A frame that has waited longer is marked: the queue and not only its burst is too long. RFC 8290 has the same target.
 ///
-/// Not the only frame of a flow (RFC 8289 §5.1): on a slow link it has waited for the turns of others, which takes longer
-/// than this, and its flow, which has no queue, would stay as slow as it is.
+/// Not what a flow sends in its last turn (RFC 8289 §5.1 has it for the last packet): on a slow link that has waited for the
+/// turns of others, which take longer than this. A slow flow would be marked for the queue of a fast one, and stay slow.
 pub const MARK_AFTER: Duration = Duration::from_millis(5);
 
 /// Frames of this node that may wait on one link: enough for a gathered write, and as much again while that is written.

@@ -150,7 +150,7 @@ fn a_flow_cannot_stay_first_by_coming_anew() {
 fn what_waited_too_long_is_marked_and_only_between_our_nodes() {
     let mut bench = Bench::new(1 << 20);
     for _ in 0..4 {
-        bench.push(Priority::Transit, frame(1, 100));
+        bench.push(Priority::Transit, frame(1, 16_384));
     }
     bench.wait(MARK_AFTER);
     assert!(!data::is_marked(&bench.pop().unwrap()));
@@ -165,16 +165,20 @@ fn what_waited_too_long_is_marked_and_only_between_our_nodes() {
 #[test]
 fn a_flow_without_a_queue_is_not_marked_for_the_turns_of_others() {
     let mut bench = Bench::new(1 << 20);
+    for _ in 0..4 {
+        bench.push(Priority::Transit, frame(1, 16_384));
+    }
     for _ in 0..3 {
-        bench.push(Priority::Transit, frame(1, 16_000));
+        bench.push(Priority::Transit, frame(2, 5_000));
     }
-    bench.push(Priority::Transit, frame(2, 16_000));
     bench.wait(MARK_AFTER * 2);
+    let mut marked = Vec::new();
     while let Some(frame) = bench.pop() {
-        let is_queued = flow_of(&frame) == 1 && !bench.egress.is_empty();
-        assert!(!data::is_marked(&frame) || is_queued, "{:?}", flow_of(&frame));
+        if data::is_marked(&frame) {
+            marked.push(flow_of(&frame));
+        }
     }
-    assert_eq!(bench.egress.stats().marked, 2);
+    assert_eq!(marked, [1, 1, 1]);
 }
 
 #[test]
