@@ -2,7 +2,7 @@
 
 use receptor_core::time::Duration;
 use receptor_tests::pair::{Pair, listener, node, peer};
-use receptor_tests::world::World;
+use receptor_tests::world::{World, produced};
 
 /// left – middle – right, connected.
 fn chain(seed: u64) -> World {
@@ -18,70 +18,12 @@ const LEFT: usize = 0;
 const MIDDLE: usize = 1;
 const RIGHT: usize = 2;
 
-/// Submits with a payload; the unit's ID.
-fn submit(world: &mut World, index: usize, command: &str, payload: &[u8]) -> String {
-    let pipe = world.open_control(index);
-    world.write(index, pipe, format!("work submit {command}\n").as_bytes());
-    let ready = "Send stdin data and EOF.\n";
-    let patience = Duration::from_secs(30);
-    world.run_until(patience, |w| w.text(index, pipe).contains(ready));
-    world.write(index, pipe, payload);
-    world.finish(index, pipe);
-    let done = world.run_until(patience, |w| w.host(index).pipe(pipe).is_none_or(|p| p.ended()));
-    let text = world.text(index, pipe);
-    assert!(done, "submit did not end: {text}");
-    let answer = text.lines().last().unwrap_or_default();
-    let answer: serde_json::Value = serde_json::from_str(answer).unwrap_or_else(|_| panic!("{text}"));
-    answer["unitid"].as_str().expect("a unit ID").to_owned()
-}
-
-fn results(world: &mut World, index: usize, unit: &str) -> Vec<u8> {
-    let pipe = world.open_control(index);
-    world.write(index, pipe, format!("work results {unit}\n").as_bytes());
-    let done = world.run_until(Duration::from_secs(600), |w| {
-        w.host(index).pipe(pipe).is_none_or(|p| p.ended())
-    });
-    let inbox = world
-        .host(index)
-        .pipe(pipe)
-        .map(|p| p.inbox.clone())
-        .unwrap_or_default();
-    assert!(
-        done,
-        "results did not end after {} bytes\n{}",
-        inbox.len(),
-        world.trace.tail()
-    );
-    let header = format!(
-        "Receptor Control, node {}\nStreaming results for work unit {unit}\n",
-        ["left", "middle", "right"][index]
-    );
-    let rest = inbox
-        .strip_prefix(header.as_bytes())
-        .unwrap_or_else(|| panic!("{}", String::from_utf8_lossy(&inbox)));
-    rest.to_vec()
-}
-
-fn state(world: &mut World, index: usize, unit: &str) -> String {
-    let answer = world.control(index, &format!("work status {unit}"));
-    let value: serde_json::Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"));
-    format!(
-        "{}: {}",
-        value["StateName"].as_str().unwrap_or("?"),
-        value["Detail"].as_str().unwrap_or("?")
-    )
-}
-
-fn produced(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
-}
-
 #[test]
 fn a_local_unit_runs() {
     let mut pair = Pair::new(1);
-    let unit = submit(&mut pair, Pair::LEFT, "localhost cat", b"hello");
-    assert_eq!(results(&mut pair, Pair::LEFT, &unit), b"hello");
-    assert_eq!(state(&mut pair, Pair::LEFT, &unit), "Succeeded: exit status 0");
+    let unit = pair.submit(Pair::LEFT, "localhost cat", b"hello");
+    assert_eq!(pair.results(Pair::LEFT, &unit), b"hello");
+    assert_eq!(pair.unit_state(Pair::LEFT, &unit), "Succeeded: exit status 0");
     assert_eq!(
         pair.control(Pair::LEFT, &format!("work release {unit}")),
         format!("{{\"released\":\"{unit}\"}}\n")
@@ -93,9 +35,9 @@ fn a_local_unit_runs() {
 #[test]
 fn a_remote_unit_runs_over_two_hops() {
     let mut world = chain(2);
-    let unit = submit(&mut world, LEFT, "right cat", b"hello");
-    assert_eq!(results(&mut world, LEFT, &unit), b"hello");
-    assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
+    let unit = world.submit(LEFT, "right cat", b"hello");
+    assert_eq!(world.results(LEFT, &unit), b"hello");
+    assert_eq!(world.unit_state(LEFT, &unit), "Succeeded: exit status 0");
     world.control(LEFT, &format!("work release {unit}"));
     world.run_for(Duration::from_secs(2));
     assert_eq!(
@@ -115,9 +57,9 @@ fn failures_are_told_apart() {
             "Failed: exec: \"missing\": executable file not found in $PATH",
         ),
     ] {
-        let unit = submit(&mut world, LEFT, command, b"");
-        assert_eq!(results(&mut world, LEFT, &unit), b"");
-        assert_eq!(state(&mut world, LEFT, &unit), expected, "{command}");
+        let unit = world.submit(LEFT, command, b"");
+        assert_eq!(world.results(LEFT, &unit), b"");
+        assert_eq!(world.unit_state(LEFT, &unit), expected, "{command}");
     }
     assert!(
         world
@@ -136,13 +78,13 @@ fn a_large_output_survives_the_death_of_the_hop() {
     let size = 8 << 20;
     let mut world = chain(4);
     world.network.options.rate = Some(20 << 20);
-    let unit = submit(&mut world, LEFT, &format!("right produce {size}"), b"");
+    let unit = world.submit(LEFT, &format!("right produce {size}"), b"");
     world.run_for(Duration::from_millis(100));
     world.kill(MIDDLE);
     world.run_for(Duration::from_secs(5));
     world.restart(MIDDLE);
-    assert!(results(&mut world, LEFT, &unit) == produced(size));
-    assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
+    assert!(world.results(LEFT, &unit) == produced(size));
+    assert_eq!(world.unit_state(LEFT, &unit), "Succeeded: exit status 0");
     assert_eq!(world.host(RIGHT).spawned, 1);
 }
 
@@ -153,7 +95,7 @@ fn submitter_and_executor_may_die_at_any_time() {
     {
         let size = 3 << 20;
         let mut world = chain(100 + seed);
-        let unit = submit(&mut world, LEFT, &format!("right produce {size}"), b"");
+        let unit = world.submit(LEFT, &format!("right produce {size}"), b"");
         world.run_for(Duration::from_millis(seed * 16));
         if power {
             world.crash(victim);
@@ -163,8 +105,8 @@ fn submitter_and_executor_may_die_at_any_time() {
         world.run_for(Duration::from_secs(3));
         world.restart(victim);
         world.run_for(Duration::from_secs(2));
-        let output = results(&mut world, LEFT, &unit);
-        let state = state(&mut world, LEFT, &unit);
+        let output = world.results(LEFT, &unit);
+        let state = world.unit_state(LEFT, &unit);
         assert!(world.host(RIGHT).spawned <= 1, "seed {seed}: started twice");
         if state.starts_with("Succeeded") {
             assert!(
@@ -187,28 +129,28 @@ fn a_unit_is_kept_until_its_node_comes_back() {
     let mut world = chain(5);
     world.kill(RIGHT);
     world.run_for(Duration::from_secs(1));
-    let unit = submit(&mut world, LEFT, "right cat", b"later");
-    assert!(state(&mut world, LEFT, &unit).starts_with("Pending"));
+    let unit = world.submit(LEFT, "right cat", b"later");
+    assert!(world.unit_state(LEFT, &unit).starts_with("Pending"));
     world.crash(LEFT);
     world.restart(LEFT);
     world.run_for(Duration::from_secs(1));
     world.restart(RIGHT);
     world.run_for(Duration::from_secs(10));
-    assert_eq!(results(&mut world, LEFT, &unit), b"later");
+    assert_eq!(world.results(LEFT, &unit), b"later");
 }
 
 #[test]
 fn cancel_reaches_the_command() {
     let mut world = chain(6);
-    let unit = submit(&mut world, LEFT, "right sleep 3600000", b"");
+    let unit = world.submit(LEFT, "right sleep 3600000", b"");
     world.run_for(Duration::from_secs(1));
     assert_eq!(
         world.control(LEFT, &format!("work cancel {unit}")),
         format!("{{\"cancelled\":\"{unit}\"}}\n")
     );
     world.run_for(Duration::from_secs(1));
-    assert_eq!(state(&mut world, LEFT, &unit), "Canceled: Canceled");
-    assert_eq!(results(&mut world, LEFT, &unit), b"");
+    assert_eq!(world.unit_state(LEFT, &unit), "Canceled: Canceled");
+    assert_eq!(world.results(LEFT, &unit), b"");
 }
 
 #[test]

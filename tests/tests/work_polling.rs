@@ -5,7 +5,7 @@
 use receptor_core::config::Config;
 use receptor_core::time::Duration;
 use receptor_tests::pair::{listener, node, peer};
-use receptor_tests::world::World;
+use receptor_tests::world::{World, produced};
 
 const LEFT: usize = 0;
 const MIDDLE: usize = 1;
@@ -37,73 +37,6 @@ fn chain(seed: u64, classic: Classic) -> World {
     world
 }
 
-/// Submits with a payload; the last line of the answer.
-fn submit_line(world: &mut World, index: usize, command: &str, payload: &[u8]) -> String {
-    let pipe = world.open_control(index);
-    let line = if command.starts_with('{') {
-        format!("{command}\n")
-    } else {
-        format!("work submit {command}\n")
-    };
-    world.write(index, pipe, line.as_bytes());
-    let ready = "Send stdin data and EOF.\n";
-    let patience = Duration::from_secs(60);
-    world.run_until(patience, |w| w.text(index, pipe).contains(ready));
-    world.write(index, pipe, payload);
-    world.finish(index, pipe);
-    let done = world.run_until(patience, |w| w.host(index).pipe(pipe).is_none_or(|p| p.ended()));
-    let text = world.text(index, pipe);
-    assert!(done, "submit did not end: {text}");
-    text.lines().last().unwrap_or_default().to_owned()
-}
-
-fn submit(world: &mut World, index: usize, command: &str, payload: &[u8]) -> String {
-    let line = submit_line(world, index, command, payload);
-    let answer: serde_json::Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line}"));
-    answer["unitid"].as_str().expect("a unit ID").to_owned()
-}
-
-fn results(world: &mut World, index: usize, unit: &str) -> Vec<u8> {
-    let pipe = world.open_control(index);
-    world.write(index, pipe, format!("work results {unit}\n").as_bytes());
-    let done = world.run_until(Duration::from_secs(600), |w| {
-        w.host(index).pipe(pipe).is_none_or(|p| p.ended())
-    });
-    let inbox = world
-        .host(index)
-        .pipe(pipe)
-        .map(|p| p.inbox.clone())
-        .unwrap_or_default();
-    assert!(
-        done,
-        "results did not end after {} bytes\n{}",
-        inbox.len(),
-        world.trace.tail()
-    );
-    let header = format!("Streaming results for work unit {unit}\n");
-    let text = String::from_utf8_lossy(&inbox[..inbox.len().min(200)]).into_owned();
-    let start = text.find(&header).unwrap_or_else(|| panic!("{text}")) + header.len();
-    inbox[start..].to_vec()
-}
-
-fn status(world: &mut World, index: usize, unit: &str) -> serde_json::Value {
-    let answer = world.control(index, &format!("work status {unit}"));
-    serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{answer}"))
-}
-
-fn state(world: &mut World, index: usize, unit: &str) -> String {
-    let value = status(world, index, unit);
-    format!(
-        "{}: {}",
-        value["StateName"].as_str().unwrap_or("?"),
-        value["Detail"].as_str().unwrap_or("?")
-    )
-}
-
-fn produced(size: usize) -> Vec<u8> {
-    (0..size).map(|i| (i % 251) as u8).collect()
-}
-
 fn units(world: &World) -> usize {
     world.host(LEFT).disk.units().count() + world.host(RIGHT).disk.units().count()
 }
@@ -114,10 +47,10 @@ fn a_unit_runs_comes_back_and_goes() {
         for size in [0, 1, 1024, 3 << 20] {
             let mut world = chain(2, classic);
             let payload = produced(size);
-            let unit = submit(&mut world, LEFT, "right cat", &payload);
-            assert!(results(&mut world, LEFT, &unit) == payload, "{classic:?} {size}");
-            assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
-            let view = status(&mut world, LEFT, &unit);
+            let unit = world.submit(LEFT, "right cat", &payload);
+            assert!(world.results(LEFT, &unit) == payload, "{classic:?} {size}");
+            assert_eq!(world.unit_state(LEFT, &unit), "Succeeded: exit status 0");
+            let view = world.unit_status(LEFT, &unit);
             assert_eq!(view["StdoutSize"], size);
             assert_eq!(view["ExtraData"]["RemoteStarted"], true);
             assert_eq!(view["ExtraData"]["RemoteUnitID"], *unit);
@@ -143,11 +76,11 @@ fn failures_are_told_apart() {
                 "Failed: exec: \"missing\": executable file not found in $PATH",
             ),
         ] {
-            let unit = submit(&mut world, LEFT, command, b"");
-            assert_eq!(results(&mut world, LEFT, &unit), b"");
-            assert_eq!(state(&mut world, LEFT, &unit), expected, "{command}");
+            let unit = world.submit(LEFT, command, b"");
+            assert_eq!(world.results(LEFT, &unit), b"");
+            assert_eq!(world.unit_state(LEFT, &unit), expected, "{command}");
         }
-        let line = submit_line(&mut world, LEFT, "right nosuch", b"x");
+        let line = world.submit_line(LEFT, "right nosuch", b"x");
         assert_eq!(line, "ERROR: could not parse response: ERROR: unknown work type nosuch");
         world.run_for(Duration::from_secs(1));
         let list = world.control(LEFT, "work list");
@@ -162,13 +95,13 @@ fn a_large_output_survives_the_death_of_the_hop_and_is_not_sent_twice() {
         let size = 24 << 20;
         let mut world = chain(4, classic);
         world.network.options.rate = Some(20 << 20);
-        let unit = submit(&mut world, LEFT, &format!("right produce {size}"), b"");
+        let unit = world.submit(LEFT, &format!("right produce {size}"), b"");
         world.run_for(Duration::from_millis(700));
         world.kill(MIDDLE);
         world.run_for(Duration::from_secs(5));
         world.restart(MIDDLE);
-        assert!(results(&mut world, LEFT, &unit) == produced(size), "{classic:?}");
-        assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
+        assert!(world.results(LEFT, &unit) == produced(size), "{classic:?}");
+        assert_eq!(world.unit_state(LEFT, &unit), "Succeeded: exit status 0");
         assert_eq!(world.host(RIGHT).spawned, 1);
     }
 }
@@ -211,17 +144,13 @@ fn submitter_executor_and_hop_may_die_at_any_time() {
         let case = format!("step {step} victim {victim} power {power} {classic:?}");
         let done = (0..600).any(|_| {
             world.run_for(Duration::from_secs(1));
-            !["Pending", "Running"].contains(
-                &status(&mut world, LEFT, &unit)["StateName"]
-                    .as_str()
-                    .unwrap_or_default(),
-            )
+            !["Pending", "Running"].contains(&world.unit_status(LEFT, &unit)["StateName"].as_str().unwrap_or_default())
         });
-        let state = state(&mut world, LEFT, &unit);
+        let state = world.unit_state(LEFT, &unit);
         assert!(done, "{case}: {state}");
         assert!(world.host(RIGHT).spawned <= 1, "{case}: started twice");
         if state.starts_with("Succeeded") {
-            assert!(results(&mut world, LEFT, &unit) == payload, "{case}");
+            assert!(world.results(LEFT, &unit) == payload, "{case}");
         } else {
             // A submitter whose stdin was not complete, or an executor that does not know whether it started.
             assert!(state.starts_with("Failed: "), "{case}: {state}");
@@ -239,14 +168,14 @@ fn a_unit_is_kept_until_its_node_comes_back() {
         let mut world = chain(5, classic);
         world.kill(RIGHT);
         world.run_for(Duration::from_secs(1));
-        let unit = submit(&mut world, LEFT, "right cat", b"later");
-        assert!(state(&mut world, LEFT, &unit).starts_with("Pending"));
+        let unit = world.submit(LEFT, "right cat", b"later");
+        assert!(world.unit_state(LEFT, &unit).starts_with("Pending"));
         world.crash(LEFT);
         world.restart(LEFT);
         world.run_for(Duration::from_secs(3600));
         world.restart(RIGHT);
         world.run_for(Duration::from_secs(10));
-        assert_eq!(results(&mut world, LEFT, &unit), b"later");
+        assert_eq!(world.results(LEFT, &unit), b"later");
     }
 }
 
@@ -254,15 +183,15 @@ fn a_unit_is_kept_until_its_node_comes_back() {
 fn cancel_reaches_the_command_and_ends_the_results() {
     for classic in BOTH {
         let mut world = chain(6, classic);
-        let unit = submit(&mut world, LEFT, "right sleep 36000000", b"");
+        let unit = world.submit(LEFT, "right sleep 36000000", b"");
         world.run_for(Duration::from_secs(3));
         assert_eq!(
             world.control(LEFT, &format!("work cancel {unit}")),
             format!("{{\"cancelled\":\"{unit}\"}}\n")
         );
         world.run_for(Duration::from_secs(3));
-        assert_eq!(state(&mut world, LEFT, &unit), "Canceled: Canceled");
-        assert_eq!(results(&mut world, LEFT, &unit), b"");
+        assert_eq!(world.unit_state(LEFT, &unit), "Canceled: Canceled");
+        assert_eq!(world.results(LEFT, &unit), b"");
     }
 }
 
@@ -270,8 +199,8 @@ fn cancel_reaches_the_command_and_ends_the_results() {
 fn cancel_and_release_are_remembered_for_a_node_that_is_away() {
     for classic in BOTH {
         let mut world = chain(7, classic);
-        let cancelled = submit(&mut world, LEFT, "right sleep 36000000", b"");
-        let released = submit(&mut world, LEFT, "right sleep 36000000", b"");
+        let cancelled = world.submit(LEFT, "right sleep 36000000", b"");
+        let released = world.submit(LEFT, "right sleep 36000000", b"");
         world.run_for(Duration::from_secs(3));
         world.kill(MIDDLE);
         world.run_for(Duration::from_secs(30));
@@ -288,7 +217,7 @@ fn cancel_and_release_are_remembered_for_a_node_that_is_away() {
         world.restart(LEFT);
         world.restart(MIDDLE);
         world.run_for(Duration::from_secs(30));
-        assert_eq!(state(&mut world, LEFT, &cancelled), "Canceled: Canceled");
+        assert_eq!(world.unit_state(LEFT, &cancelled), "Canceled: Canceled");
         assert!(
             world
                 .control(LEFT, &format!("work status {released}"))
@@ -308,12 +237,20 @@ fn a_unit_that_did_not_start_in_time_fails_and_stays_failed() {
         let mut world = chain(8, classic);
         world.kill(RIGHT);
         let command = r#"{"command":"work","subcommand":"submit","node":"right","worktype":"cat","ttl":"20s"}"#;
-        let unit = submit(&mut world, LEFT, command, b"x");
+        let unit = world.submit(LEFT, command, b"x");
         world.run_for(Duration::from_secs(30));
-        assert!(state(&mut world, LEFT, &unit).starts_with("Failed: Work unit expired on "));
+        assert!(
+            world
+                .unit_state(LEFT, &unit)
+                .starts_with("Failed: Work unit expired on ")
+        );
         world.restart(RIGHT);
         world.run_for(Duration::from_secs(100));
-        assert!(state(&mut world, LEFT, &unit).starts_with("Failed: Work unit expired on "));
+        assert!(
+            world
+                .unit_state(LEFT, &unit)
+                .starts_with("Failed: Work unit expired on ")
+        );
         assert_eq!(world.host(RIGHT).spawned, 0);
     }
 }
@@ -322,13 +259,13 @@ fn a_unit_that_did_not_start_in_time_fails_and_stays_failed() {
 fn a_unit_released_there_is_gone_here() {
     for classic in BOTH {
         let mut world = chain(9, classic);
-        let unit = submit(&mut world, LEFT, "right sleep 36000000", b"");
+        let unit = world.submit(LEFT, "right sleep 36000000", b"");
         world.run_for(Duration::from_secs(2));
         world.control(RIGHT, &format!("work release {unit}"));
         world.run_for(Duration::from_secs(5));
         assert!(
             ["Failed: Remote work unit is gone", "Canceled: Canceled"]
-                .contains(&state(&mut world, LEFT, &unit).as_str())
+                .contains(&world.unit_state(LEFT, &unit).as_str())
         );
     }
 }
@@ -338,18 +275,16 @@ fn many_units_share_a_bounded_number_of_streams() {
     for classic in BOTH {
         let mut world = chain(10, classic);
         let size = 100_000;
-        let sleepers: Vec<String> = (0..60)
-            .map(|_| submit(&mut world, LEFT, "right sleep 20000", b""))
-            .collect();
+        let sleepers: Vec<String> = (0..60).map(|_| world.submit(LEFT, "right sleep 20000", b"")).collect();
         let makers: Vec<String> = (0..60)
-            .map(|_| submit(&mut world, LEFT, &format!("right produce {size}"), b""))
+            .map(|_| world.submit(LEFT, &format!("right produce {size}"), b""))
             .collect();
         for unit in makers {
-            assert!(results(&mut world, LEFT, &unit) == produced(size), "{classic:?}");
+            assert!(world.results(LEFT, &unit) == produced(size), "{classic:?}");
         }
         for unit in sleepers {
-            assert!(results(&mut world, LEFT, &unit).is_empty());
-            assert_eq!(state(&mut world, LEFT, &unit), "Succeeded: exit status 0");
+            assert!(world.results(LEFT, &unit).is_empty());
+            assert_eq!(world.unit_state(LEFT, &unit), "Succeeded: exit status 0");
         }
     }
 }

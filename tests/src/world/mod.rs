@@ -10,6 +10,7 @@ mod quic;
 mod runner;
 mod secure;
 mod trace;
+mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -28,6 +29,7 @@ pub use host::Host;
 pub use network::{LinkOptions, Network};
 use quic::StandIn;
 pub use trace::Trace;
+pub use work::produced;
 
 /// Index of a node in its world; stays the same across restarts.
 pub type NodeIndex = usize;
