@@ -7,7 +7,8 @@ use std::fs;
 use std::time::Duration;
 
 use receptor_tests::live::{
-    Builder, Control, Hello, Node, PATIENCE, RawPeer, Scratch, chain, free_port, holds_for, routes, until,
+    Builder, Control, Hello, Node, PATIENCE, RawPeer, Scratch, chain, free_port, holds_for, neighbours, noise, routes,
+    until,
 };
 use serde_json::{Value, json};
 
@@ -19,50 +20,13 @@ fn listening(scratch: &Scratch) -> Node {
     Builder::new(scratch, "target").listen(free_port(), 1.0).work().start()
 }
 
-/// Pseudo-random bytes.
-fn garbage(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(seed + 1);
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state.to_be_bytes()[0]
-    };
-    (0..length).map(|_| next()).collect()
-}
-
-fn neighbours(status: &Value) -> Vec<&str> {
-    let connections = status["Connections"].as_array().into_iter().flatten();
-    connections
-        .filter_map(|connection| connection["NodeID"].as_str())
-        .collect()
-}
-
-/// Says hello, lists the node back, and waits until it is a neighbour.
-fn become_neighbour(node: &Node, hello: &Hello) -> RawPeer {
-    let mut peer = RawPeer::connect(node.port());
-    peer.send_hello(hello);
-    peer.read_until(&format!("\"{}\":1", hello.forwarder), CLOSE_LIMIT);
-    peer.send_hello(&hello.clone().listing("target", 1.0));
-    until(&format!("{} is a neighbour", hello.forwarder), CLOSE_LIMIT, || {
-        let status = node.try_status()?;
-        let found = neighbours(&status).contains(&hello.forwarder.as_str());
-        if found {
-            Ok(())
-        } else {
-            Err(status["Connections"].to_string())
-        }
-    });
-    peer
-}
-
 #[test]
 fn random_bytes_on_the_backend() {
     let scratch = Scratch::new();
     let mut node = listening(&scratch);
     for seed in 0..60 {
         let mut peer = RawPeer::connect(node.port());
-        peer.send(&garbage(seed, 1 << (seed % 18)));
+        peer.send(&noise(seed, 1 << (seed % 18)));
         // Half of the peers stay, and are thrown out when they have said nothing sensible for long enough.
         if seed % 2 == 0 {
             peer.half_close();
@@ -73,7 +37,7 @@ fn random_bytes_on_the_backend() {
     let mut peer = RawPeer::connect(node.port());
     for kind in 0..=255 {
         peer.send_frame(&[kind]);
-        peer.send_frame(&[&[kind][..], &garbage(u64::from(kind), 50)].concat());
+        peer.send_frame(&[&[kind][..], &noise(u64::from(kind), 50)].concat());
     }
     drop(peer);
     node.assert_alive();
@@ -84,12 +48,12 @@ fn random_bytes_on_the_backend() {
 fn random_frames_from_an_accepted_neighbour() {
     let scratch = Scratch::new();
     let mut node = listening(&scratch);
-    let mut peer = become_neighbour(&node, &Hello::new("fuzzer"));
+    let mut peer = RawPeer::neighbour(&node, &Hello::new("fuzzer"));
     for seed in 0..2_000_u64 {
         // Rejects (kind 3) close the link and routing updates of other forwarders as well: both have their own tests.
         let kind = [0, 1, 2, 4, 0x40, 0x41, 0x42, 0x7f, 0xff][usize::try_from(seed % 9).expect("small")];
         let length = usize::try_from(seed % 97).expect("small");
-        peer.send_frame(&[&[kind][..], &garbage(seed, length)].concat());
+        peer.send_frame(&[&[kind][..], &noise(seed, length)].concat());
     }
     for text in [
         "{}",
@@ -112,7 +76,7 @@ fn truncated_and_oversized_frames() {
     for (length, sent) in [(500_u16, 10), (1, 0), (65_535, 65_534), (0, 0)] {
         let mut peer = RawPeer::connect(node.port());
         peer.send(&length.to_le_bytes());
-        peer.send(&garbage(u64::from(length), sent));
+        peer.send(&noise(u64::from(length), sent));
         peer.half_close();
         peer.expect_close(CLOSE_LIMIT);
     }
@@ -125,7 +89,7 @@ fn truncated_and_oversized_frames() {
 
     // The largest frame there is, full of nonsense, and an empty one: the session goes on behind both.
     let mut peer = RawPeer::connect(node.port());
-    peer.send_frame(&[&[0xff][..], &garbage(1, 65_534)].concat());
+    peer.send_frame(&[&[0xff][..], &noise(1, 65_534)].concat());
     peer.send_frame(&[]);
     peer.send_hello(&Hello::new("late"));
     peer.read_until("\"late\":1", CLOSE_LIMIT);
@@ -179,7 +143,7 @@ fn hellos_that_make_no_sense() {
             more: more.to_owned(),
             ..Hello::new(&format!("future{n}"))
         };
-        peers.push(become_neighbour(&node, &hello));
+        peers.push(RawPeer::neighbour(&node, &hello));
     }
     node.assert_alive();
     assert_eq!(neighbours(&node.status()).len(), 3);
@@ -195,7 +159,7 @@ fn own_and_duplicate_ids() {
     own.expect_close(CLOSE_LIMIT);
     node.wait_for_log(&["own node id"]);
 
-    let mut first = become_neighbour(&node, &Hello::new("double"));
+    let mut first = RawPeer::neighbour(&node, &Hello::new("double"));
     let mut second = RawPeer::connect(node.port());
     second.send_hello(&Hello::new("double"));
     second.expect_close(CLOSE_LIMIT);
@@ -219,7 +183,7 @@ fn own_and_duplicate_ids() {
     });
 
     // A neighbour that stops listing us.
-    let mut forgetful = become_neighbour(&node, &Hello::new("forgets"));
+    let mut forgetful = RawPeer::neighbour(&node, &Hello::new("forgets"));
     forgetful.send_hello(&Hello {
         sequence: 9,
         ..Hello::new("forgets")
@@ -289,7 +253,7 @@ fn random_bytes_and_long_lines_on_the_control_socket() {
     let mut node = listening(&scratch);
     for seed in 0..40 {
         let mut control = node.control();
-        let _ = control.send(&garbage(seed, 1 << (seed % 16)));
+        let _ = control.send(&noise(seed, 1 << (seed % 16)));
         let _ = control.half_close();
         let _ = control.rest();
     }

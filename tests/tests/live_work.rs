@@ -5,7 +5,9 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use receptor_tests::live::{Control, Node, PATIENCE, Scratch, UNIT_LIMIT, chain, holds_for, until, wait_for_routes};
+use receptor_tests::live::{
+    Control, Node, PATIENCE, Scratch, UNIT_LIMIT, assert_same, chain, holds_for, noise, until, wait_for_routes,
+};
 use serde_json::Value;
 
 /// How long what hangs on a redial (5 s) and on a lost stream may take.
@@ -17,30 +19,6 @@ fn finished(status: &Value) -> bool {
 
 fn wait_until_finished(node: &Node, unit: &str, limit: Duration) -> Value {
     node.control().wait_for_unit(unit, limit, finished)
-}
-
-/// Bytes without a period that a fault could hide in.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-    let mut bytes = Vec::with_capacity(length + 8);
-    while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
-    }
-    bytes.truncate(length);
-    bytes
-}
-
-/// Compares without printing megabytes.
-fn assert_same(got: &[u8], expected: &[u8]) {
-    let differs = got.iter().zip(expected).position(|(a, b)| a != b);
-    assert_eq!(
-        (got.len(), differs),
-        (expected.len(), None),
-        "length and first difference"
-    );
 }
 
 /// A file that a unit waits for, and the shell words that wait for it.
@@ -59,7 +37,7 @@ fn payloads_of_every_size_come_back_equal() {
     let scratch = Scratch::new();
     let nodes = chain(&scratch, &["node1", "node2", "node3"]);
     for size in [0, 1, 1 << 10, 100_000, 16 << 20] {
-        let payload = noise(size);
+        let payload = noise(0, size);
         let submitted = nodes[0].submit("node3", "cat", &payload);
         assert_eq!(submitted.result, "Job Started");
         let results = nodes[0]
@@ -88,7 +66,7 @@ fn payloads_of_every_size_come_back_equal() {
         }
     }
     // The same on the node itself.
-    let payload = noise(1 << 20);
+    let payload = noise(0, 1 << 20);
     for target in ["node1", "localhost"] {
         let submitted = nodes[0].submit(target, "cat", &payload);
         assert_same(
@@ -337,7 +315,7 @@ fn a_long_output_is_complete_although_the_middle_node_was_killed() {
     const SIZE: usize = 64 << 20;
     let scratch = Scratch::new();
     let mut nodes = chain(&scratch, &["node1", "node2", "node3"]);
-    let payload = noise(SIZE);
+    let payload = noise(0, SIZE);
     let source = scratch.write("source", &payload);
     let (path, wait) = gate(&scratch, "go");
     // A quarter first, then the rest, so that the node is killed with certainty before the end.

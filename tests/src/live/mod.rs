@@ -12,21 +12,27 @@
 mod binary;
 mod control;
 mod node;
+mod noise;
 mod peers;
 mod port;
 mod raw_peer;
 mod receptorctl;
 mod scratch;
+mod socket;
+mod usage;
 mod wait;
 
 pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
-pub use node::{Builder, Exited, Node, WORK_TYPES, chain, routes, wait_for_routes};
+pub use node::{Builder, Exited, Node, WORK_TYPES, chain, neighbours, routes, wait_for_routes};
+pub use noise::{assert_same, noise};
 pub use peers::{aioquic, go_node, python_client, script};
 pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};
 pub use scratch::{Process, Scratch};
+pub use socket::{Listener, Place, Socket};
+pub use usage::{Usage, raise_file_limit};
 pub use wait::{PATIENCE, holds_for, until};
 
 use std::io::Write as _;

@@ -428,9 +428,18 @@ pub fn routes(status: &Value) -> BTreeMap<String, String> {
         .collect()
 }
 
+/// The IDs of a node's neighbours.
+pub fn neighbours(status: &Value) -> Vec<&str> {
+    let connections = status["Connections"].as_array().into_iter().flatten();
+    connections
+        .filter_map(|connection| connection["NodeID"].as_str())
+        .collect()
+}
+
 /// Waits until every node has a route to every other one and knows all links, as the tests of the Python client wait.
-pub fn wait_for_routes(nodes: &[Node]) {
-    for node in nodes {
+pub fn wait_for_routes<'a>(nodes: impl IntoIterator<Item = &'a Node>) {
+    let nodes: Vec<_> = nodes.into_iter().collect();
+    for node in &nodes {
         until(&format!("{} knows the mesh", node.id), START_LIMIT, || {
             let status = node.try_status()?;
             let table = routes(&status);

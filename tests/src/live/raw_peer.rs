@@ -4,7 +4,7 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::PATIENCE;
+use super::{Node, PATIENCE, neighbours, until};
 
 /// One TCP connection to a listener of a node.
 #[derive(Debug)]
@@ -76,6 +76,20 @@ impl RawPeer {
         stream.set_nodelay(true).expect("a socket option");
         stream.set_write_timeout(Some(PATIENCE)).expect("a socket option");
         Self(stream)
+    }
+
+    /// Says hello to a node, lists it back, and waits until it is a neighbour.
+    pub fn neighbour(node: &Node, hello: &Hello) -> Self {
+        let mut peer = Self::connect(node.port());
+        peer.send_hello(hello);
+        peer.read_until(&format!("\"{}\":1", hello.forwarder), PATIENCE);
+        peer.send_hello(&hello.clone().listing(&node.id, 1.0));
+        until(&format!("{} is a neighbour", hello.forwarder), PATIENCE, || {
+            let status = node.try_status()?;
+            let found = neighbours(&status).contains(&hello.forwarder.as_str());
+            found.then_some(()).ok_or_else(|| status["Connections"].to_string())
+        });
+        peer
     }
 
     /// Sends bytes as they are. A connection that the node has already closed is no error here.
