@@ -58,7 +58,7 @@ fn chat(name: &str, peer: &str, socket: UdpSocket, lines: impl Iterator<Item = S
     net.open(now());
     let service = net.open_port(SERVICE, PortId(1))?;
     let mut link = LinkId(1);
-    net.link_up(now(), link, BackendId(0), peer.to_owned())?;
+    net.link_up(now(), link, BackendId(0), peer.to_owned(), None)?;
 
     let (mut unsent, mut bye) = (Vec::new(), false);
     loop {
@@ -76,7 +76,7 @@ fn chat(name: &str, peer: &str, socket: UdpSocket, lines: impl Iterator<Item = S
                 NetOutput::Link(id, LinkOutput::Close) => {
                     net.link_down(now(), id, "closed")?;
                     link = LinkId(id.0 + 1);
-                    net.link_up(now(), link, BackendId(0), peer.to_owned())?;
+                    net.link_up(now(), link, BackendId(0), peer.to_owned(), None)?;
                 }
                 NetOutput::StoreEpoch(epoch) => net.begin(now(), epoch),
                 NetOutput::Event(Event::Datagram { from, data, .. }) => {

@@ -83,12 +83,22 @@ fn run(name: &str, peer: &str, socket: net::TcpStream, told: &Sender<String>) ->
     loop {
         while let Some(output) = node.poll_output() {
             match output {
-                // Neither listener nor dial nor disk: with backends of kind `TcpListener` or `TcpPeer` there would be tasks
+                // Neither listener nor dial nor disk: with backends of kind `Listener` or `Peer` there would be tasks
                 // to bind and to connect, answered like this when they are done.
                 Output::Task(id, task) => node.handle(now(), Input::Done(id, task.decline()))?,
                 Output::Event(Event::Started) => {
                     let (backend, remote) = (BackendId(0), peer.to_owned());
-                    node.handle(now(), Input::Link(LINK, LinkInput::Up { backend, remote }))?;
+                    node.handle(
+                        now(),
+                        Input::Link(
+                            LINK,
+                            LinkInput::Up {
+                                backend,
+                                remote,
+                                certified: None,
+                            },
+                        ),
+                    )?;
                 }
                 Output::Link(LINK, LinkOutput::Ready) => link.transfer(&mut node, now())?,
                 Output::Link(LINK, LinkOutput::Close) => return Err("the node gave the link up".into()),

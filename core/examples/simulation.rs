@@ -97,7 +97,14 @@ fn main() -> Result<(), Box<dyn Error>> {
             .push(Node::new(config, [node as u8; 32], clocks(world.time))?);
         // Scheduled behind the start, so that both nodes take links.
         let (backend, remote) = (BackendId(0), "the wire".to_owned());
-        let up = Input::Link(LINK, LinkInput::Up { backend, remote });
+        let up = Input::Link(
+            LINK,
+            LinkInput::Up {
+                backend,
+                remote,
+                certified: None,
+            },
+        );
         world.schedule(LATENCY, node, up);
     }
     for ping in 1..30 {

@@ -22,6 +22,11 @@ pub struct Config {
     pub idle_timeout: Duration,
     /// Listeners and peers.
     pub backends: Vec<Backend>,
+    /// Refuses links whose verified certificate names no node. Without, there is a warning. A certificate that names other
+    /// nodes than the peer is refused either way.
+    pub strict: bool,
+    /// HTTP proxies on the way to WebSocket peers.
+    pub proxies: ProxySettings,
     /// Control services.
     pub control_services: Vec<ControlService>,
     /// Whether remote work runs over work sessions (`docs/protocol-extended.md` §5) where the other node speaks them too.
@@ -51,6 +56,8 @@ impl Config {
             memory_mib: 0,
             idle_timeout: Self::MIN_IDLE_TIMEOUT,
             backends: Vec::new(),
+            strict: false,
+            proxies: ProxySettings::default(),
             control_services: Vec::new(),
             work_sessions: true,
             services: Vec::new(),
@@ -90,22 +97,105 @@ impl Backend {
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum BackendKind {
-    /// Accepts TCP connections on `HOST:PORT`.
-    TcpListener {
-        /// Address to bind.
+    /// Accepts links.
+    Listener {
+        /// `HOST:PORT` to bind; an empty host means all addresses.
         bind: String,
+        /// How their frames travel.
+        transport: ListenerTransport,
     },
-    /// Dials `HOST:PORT`.
-    TcpPeer {
-        /// Address to dial.
+    /// Dials one peer.
+    Peer {
+        /// Where: `HOST:PORT`, or a URL for a WebSocket.
         address: String,
         /// Dial again after a failure or a loss.
         redial: bool,
+        /// How frames travel.
+        transport: PeerTransport,
     },
     /// Makes no links; keeps a node without neighbours running.
     LocalOnly,
     /// Links are brought by the embedding program.
     External,
+}
+
+impl BackendKind {
+    /// Accepts plain TCP connections on `HOST:PORT`.
+    pub fn listener(bind: impl Into<String>) -> Self {
+        Self::Listener {
+            bind: bind.into(),
+            transport: ListenerTransport::Tcp { tls: None },
+        }
+    }
+
+    /// Dials `HOST:PORT` over plain TCP, again and again.
+    pub fn peer(address: impl Into<String>) -> Self {
+        Self::Peer {
+            address: address.into(),
+            redial: true,
+            transport: PeerTransport::Tcp { tls: None },
+        }
+    }
+}
+
+/// How the frames of accepted links travel (`wire.md` §3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum ListenerTransport {
+    /// A TCP connection each.
+    Tcp {
+        /// Name of a TLS server config; `None` for no TLS.
+        tls: Option<String>,
+    },
+    /// One UDP socket for all; a link is an address that datagrams come from.
+    Udp,
+    /// A WebSocket connection each.
+    WebSocket {
+        /// Path that is asked for: this one only, or what is below it if it ends with `/`.
+        path: String,
+        /// Name of a TLS server config; `None` for no TLS.
+        tls: Option<String>,
+    },
+}
+
+/// How the frames of dialled links travel (`wire.md` §3).
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum PeerTransport {
+    /// A TCP connection; the address is `HOST:PORT`.
+    Tcp {
+        /// Name of a TLS client config; `None` for no TLS.
+        tls: Option<String>,
+    },
+    /// Datagrams; the address is `HOST:PORT`.
+    Udp,
+    /// A WebSocket connection; the address is a URL, `ws://` or `wss://`.
+    WebSocket {
+        /// One more header of the request, name and value.
+        extra_header: Option<(String, String)>,
+        /// Name of a TLS client config; needed for `wss://`.
+        tls: Option<String>,
+    },
+}
+
+/// An HTTP proxy that connects to others (`CONNECT`, RFC 9110 §9.3.6).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HttpProxy {
+    /// `HOST:PORT`.
+    pub address: String,
+    /// Value of the header `Proxy-Authorization`.
+    pub authorization: Option<String>,
+}
+
+/// The HTTP proxies that WebSocket peers are dialled through, in the form of the environment variables of the same names.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct ProxySettings {
+    /// `HTTP_PROXY`, for `ws://`: a URL or `HOST:PORT`; empty for none.
+    pub http: String,
+    /// `HTTPS_PROXY`, for `wss://`.
+    pub https: String,
+    /// `NO_PROXY`: who is dialled directly, a list with commas.
+    pub exceptions: String,
 }
 
 /// One control service.
@@ -209,6 +299,10 @@ pub struct Limits {
     pub node_queue_bytes: usize,
     /// Links at one time.
     pub links: usize,
+    /// Links that are up and whose peer has not been accepted. One more ends the oldest of them.
+    pub unaccepted_links: usize,
+    /// Handshakes of TLS and WebSocket under way on one listener. One more ends the oldest of them.
+    pub handshakes: usize,
     /// Nodes known.
     pub nodes: usize,
     /// Advertisements known, tombstones included.
@@ -233,6 +327,8 @@ impl Default for Limits {
             link_queue_bytes: 4 << 20,
             node_queue_bytes: 64 << 20,
             links: 4096,
+            unaccepted_links: 1024,
+            handshakes: 256,
             nodes: 20_000,
             adverts: 100_000,
             streams: 16_384,

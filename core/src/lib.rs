@@ -87,7 +87,7 @@
 //!                 // Here "the connection" exists as soon as the second node is ready.
 //!                 Output::Event(Event::Started) if this == 1 => {
 //!                     for node in &mut nodes {
-//!                         let up = LinkInput::Up { backend: BackendId(0), remote: "memory".into() };
+//!                         let up = LinkInput::Up { backend: BackendId(0), remote: "memory".into(), certified: None };
 //!                         node.handle(now, Input::Link(LINK, up))?;
 //!                     }
 //!                 }

@@ -298,7 +298,14 @@ impl<M: Machine> Driver<M> {
 
     fn on_link_up(&mut self, backend: BackendId, connection: Box<dyn Connection>, remote: String) {
         let link = self.add_link(connection);
-        self.input(Input::Link(link, LinkInput::Up { backend, remote }));
+        self.input(Input::Link(
+            link,
+            LinkInput::Up {
+                backend,
+                remote,
+                certified: None,
+            },
+        ));
     }
 
     fn on_link_woken(&mut self, id: LinkId) {

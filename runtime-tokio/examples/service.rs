@@ -1,7 +1,7 @@
 //! A service on the mesh: one node listens and sends back what it gets in capitals, another dials it.
 //!
 //! Both nodes run in this program and are connected through memory; between machines give them backends of kind
-//! `TcpListener` and `TcpPeer` instead, and leave `attach` out.
+//! `Listener` and `Peer` instead, and leave `attach` out.
 
 use std::error::Error;
 use std::time::Duration;

@@ -31,16 +31,11 @@ async fn start(name: &str, backends: impl IntoIterator<Item = BackendKind>) -> M
 }
 
 fn listener(port: u16) -> BackendKind {
-    BackendKind::TcpListener {
-        bind: format!("127.0.0.1:{port}"),
-    }
+    BackendKind::listener(format!("127.0.0.1:{port}"))
 }
 
 fn peer(port: u16) -> BackendKind {
-    BackendKind::TcpPeer {
-        address: format!("127.0.0.1:{port}"),
-        redial: true,
-    }
+    BackendKind::peer(format!("127.0.0.1:{port}"))
 }
 
 async fn until_reachable(mesh: &Mesh, node: &str) {

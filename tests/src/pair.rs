@@ -45,15 +45,12 @@ impl DerefMut for Pair {
 
 /// A backend that listens under a node's name.
 pub fn listener(name: &str) -> Backend {
-    backend(BackendKind::TcpListener { bind: name.into() })
+    backend(BackendKind::listener(name))
 }
 
 /// A backend that dials the node of that name.
 pub fn peer(name: &str) -> Backend {
-    backend(BackendKind::TcpPeer {
-        address: name.into(),
-        redial: true,
-    })
+    backend(BackendKind::peer(name))
 }
 
 fn backend(kind: BackendKind) -> Backend {

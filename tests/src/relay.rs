@@ -44,6 +44,7 @@ impl Relay {
                 LinkInput::Up {
                     backend: BackendId(0),
                     remote: (*name).into(),
+                    certified: None,
                 },
             ));
             // The first hello introduces the neighbour, the second confirms that it accepted us.

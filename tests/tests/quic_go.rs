@@ -103,10 +103,7 @@ fn through_the_proxies(adapter: &dyn Adapter) {
         )
         .start();
     let mut config = Config::new("ours".into());
-    config.backends = vec![Backend::new(BackendKind::TcpPeer {
-        address: format!("127.0.0.1:{link}"),
-        redial: true,
-    })];
+    config.backends = vec![Backend::new(BackendKind::peer(format!("127.0.0.1:{link}")))];
     let ours = adapter.start(config, Options::default()).expect("a node that starts");
     let mut here = ours.listen("here", None).expect("a free service");
     until("both nodes have the route", PATIENCE, || {

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use receptor_core::config::{Config as CoreConfig, SocketFile};
 use receptor_core::id::{NodeId, ServiceName};
-use receptor_host::tcp::split_host_port;
 
+use super::backends;
 use super::entity::Support;
 use super::error::ConfigError;
 use super::item::Item;
 use super::number::parse_duration;
 use super::services;
-use super::typed::{Backend, Config, ControlService, Host, Links, Node, TcpListener, TcpPeer, Worker, WorkerKind};
+use super::typed::{Config, ControlService, Host, Node, Worker, WorkerKind};
 use crate::logging::Level;
 
 type Result<T, E = ConfigError> = std::result::Result<T, E>;
@@ -54,9 +54,10 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
     for item in items {
         match item.name() {
             "trace" => config.trace = true,
-            "local-only" => config.backends.push(Backend::LocalOnly),
-            "tcp-listener" => config.backends.push(Backend::TcpListener(tcp_listener(item)?)),
-            "tcp-peer" => config.backends.push(Backend::TcpPeer(tcp_peer(item)?)),
+            "local-only" | "tcp-listener" | "tcp-peer" | "udp-listener" | "udp-peer" | "ws-listener" | "ws-peer" => {
+                config.backends.push(backends::backend(item)?);
+                config.warnings.extend(backends::warning(item));
+            }
             "control-service" => {
                 let service = control_service(item, &config.control_services)?;
                 config.control_services.push(service);
@@ -154,9 +155,7 @@ fn prepare(item: &Item) -> Result<()> {
             for (node, cost) in item.costs("nodecost").into_iter().flatten() {
                 check_cost(*cost, &format!(" for {node}"))?;
             }
-            if item.has("extraheader") && !item.text("extraheader").contains(':') {
-                return Err(ConfigError::new("extra header must be in the form key:value"));
-            }
+            backends::prepare(item)?;
         }
         "work-signing" => {
             must_exist(item.text("privatekey"))?;
@@ -227,37 +226,6 @@ fn replaced(items: &[Item]) -> Vec<String> {
         }
     }
     warnings
-}
-
-fn tcp_listener(item: &Item) -> Result<TcpListener> {
-    let port = item.int("port");
-    let port =
-        u16::try_from(port).map_err(|_| ConfigError::new(format!("listen tcp: address {port}: invalid port")))?;
-    let host = item.text("bindaddr");
-    Ok(TcpListener {
-        bind: format!("{host}:{port}"),
-        links: links(item),
-    })
-}
-
-fn tcp_peer(item: &Item) -> Result<TcpPeer> {
-    let address = item.text("address");
-    split_host_port(address).map_err(ConfigError::new)?;
-    Ok(TcpPeer {
-        address: address.into(),
-        redial: item.bool("redial"),
-        links: links(item),
-    })
-}
-
-fn links(item: &Item) -> Links {
-    let ids = |names: &[String]| names.iter().map(|name| NodeId::new(name)).collect();
-    let costs = item.costs("nodecost").into_iter().flatten();
-    Links {
-        cost: item.float("cost"),
-        node_costs: costs.map(|(node, cost)| (NodeId::new(node), *cost)).collect(),
-        allowed_peers: item.texts("allowedpeers").map(ids),
-    }
 }
 
 fn control_service(item: &Item, earlier: &[ControlService]) -> Result<ControlService> {

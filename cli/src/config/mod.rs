@@ -4,6 +4,7 @@
 //! whole; `to_core` says what of the result the core has to know.
 
 mod args;
+mod backends;
 mod build;
 pub mod entity;
 mod error;
@@ -26,7 +27,7 @@ mod production;
 mod tests;
 
 pub use error::ConfigError;
-pub use typed::{Backend, Config, ControlService, Host, Links, Node, TcpListener, TcpPeer, Worker, WorkerKind};
+pub use typed::{Backend, Config, ControlService, Host, Links, Node, Worker, WorkerKind};
 
 use args::Request;
 use item::Item;

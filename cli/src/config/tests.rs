@@ -380,7 +380,8 @@ fn every_refused_entity_is_refused() {
     for entity in refused {
         let mut args = format!("--{}", entity.name);
         for param in entity.params.iter().filter(|param| param.required) {
-            args += &format!(" {}=1", param.name);
+            let value = if entity.name == "ws-peer" { "ws://a" } else { "1" };
+            args += &format!(" {}={value}", param.name);
         }
         assert_eq!(error(&args, ""), format!("not supported yet: {}", entity.name));
     }
@@ -393,7 +394,8 @@ fn what_does_no_harm_by_its_absence_is_warned_about() {
     for entity in unavailable {
         let mut args = format!("--{}", entity.name);
         for param in entity.params.iter().filter(|param| param.required) {
-            args += &format!(" {}=1", param.name);
+            let value = if entity.name == "ws-peer" { "ws://a" } else { "1" };
+            args += &format!(" {}={value}", param.name);
         }
         let expected = format!("{} is not supported yet and has no effect (command line)", entity.name);
         assert_eq!(config(&args, "").warnings, [expected]);
@@ -470,20 +472,17 @@ fn the_command_line_grammar() {
     );
     assert_eq!(config.node.data_dir, PathBuf::from("/var/tmp/receptor"));
     assert_eq!(config.log_level, crate::logging::Level::Error);
-    let Backend::TcpListener(listener) = &config.backends[0] else {
+    let [listener, peer, alone] = &config.backends[..] else {
         panic!()
     };
-    assert_eq!(listener.bind, "0.0.0.0:7323");
+    assert_eq!(listener.kind, BackendKind::listener("0.0.0.0:7323"));
     assert_eq!(listener.links.allowed_peers, Some(["a", "b"].map(NodeId::new).into()));
-    let Backend::TcpPeer(peer) = &config.backends[1] else {
+    let BackendKind::Peer { address, redial, .. } = &peer.kind else {
         panic!()
     };
-    assert_eq!(
-        (peer.address.as_str(), peer.redial, peer.links.cost),
-        ("hub:27199", false, 1.5)
-    );
+    assert_eq!((address.as_str(), *redial, peer.links.cost), ("hub:27199", false, 1.5));
     assert_eq!(peer.links.allowed_peers, None);
-    assert_eq!(config.backends[2], Backend::LocalOnly);
+    assert_eq!(alone.kind, BackendKind::LocalOnly);
     let socket = Some(SocketFile {
         path: "x=y".into(),
         mode: 0o600,
@@ -500,8 +499,8 @@ fn files_stand_where_they_are_named() {
     let addresses: Vec<_> = config
         .backends
         .iter()
-        .map(|backend| match backend {
-            Backend::TcpPeer(peer) => peer.address.as_str(),
+        .map(|backend| match &backend.kind {
+            BackendKind::Peer { address, .. } => address.as_str(),
             _ => "-",
         })
         .collect();
@@ -568,16 +567,9 @@ fn the_composed_example() {
         kinds,
         [
             BackendKind::LocalOnly,
-            BackendKind::TcpListener {
-                bind: "0.0.0.0:2222".into()
-            },
-            BackendKind::TcpPeer {
-                address: "hub.example.net:27199".into(),
-                redial: true
-            },
-            BackendKind::TcpListener {
-                bind: "0.0.0.0:7323".into()
-            },
+            BackendKind::listener("0.0.0.0:2222"),
+            BackendKind::peer("hub.example.net:27199"),
+            BackendKind::listener("0.0.0.0:7323"),
         ]
     );
     assert_eq!(core.backends[2].cost, 1.5);

@@ -1,12 +1,12 @@
 //! What of the configuration the core needs to know.
 
 use receptor_core::config::{
-    Backend as CoreBackend, BackendKind, Config as CoreConfig, ControlService as CoreControlService, WorkKind, WorkType,
+    Backend as CoreBackend, Config as CoreConfig, ControlService as CoreControlService, WorkKind, WorkType,
 };
 
 use receptor_host::machine;
 
-use super::typed::{Backend, Config, Links, WorkerKind};
+use super::typed::{Backend, Config, WorkerKind};
 
 /// Facts about the machine that `status` shows.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -59,27 +59,12 @@ impl Config {
 }
 
 fn backend(backend: &Backend) -> CoreBackend {
-    let with = |kind, links: &Links| CoreBackend {
-        kind,
+    let Backend { kind, links } = backend;
+    CoreBackend {
+        kind: kind.clone(),
         cost: links.cost,
         node_costs: links.node_costs.clone(),
         allowed_peers: links.allowed_peers.clone(),
-    };
-    match backend {
-        Backend::TcpListener(it) => with(BackendKind::TcpListener { bind: it.bind.clone() }, &it.links),
-        Backend::TcpPeer(it) => with(
-            BackendKind::TcpPeer {
-                address: it.address.clone(),
-                redial: it.redial,
-            },
-            &it.links,
-        ),
-        Backend::LocalOnly => CoreBackend {
-            kind: BackendKind::LocalOnly,
-            cost: 1.0,
-            node_costs: Default::default(),
-            allowed_peers: None,
-        },
     }
 }
 

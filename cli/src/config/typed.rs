@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::{Service, SocketFile};
+use receptor_core::config::{BackendKind, Service, SocketFile};
 use receptor_core::id::{NodeId, ServiceName};
 
 use crate::logging::Level;
@@ -43,33 +43,11 @@ pub struct Node {
     pub idle_timeout: Duration,
 }
 
-/// What makes links, or stands for their absence.
+/// What makes links, or stands for their absence: `tcp-listener`, `tcp-peer` and so on, and `local-only`.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Backend {
-    /// `tcp-listener`.
-    TcpListener(TcpListener),
-    /// `tcp-peer`.
-    TcpPeer(TcpPeer),
-    /// `local-only`.
-    LocalOnly,
-}
-
-/// `tcp-listener`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TcpListener {
-    /// `HOST:PORT`; an IPv6 host has brackets, an empty one means all addresses.
-    pub bind: String,
-    /// Cost and admission.
-    pub links: Links,
-}
-
-/// `tcp-peer`.
-#[derive(Clone, PartialEq, Debug)]
-pub struct TcpPeer {
-    /// `HOST:PORT`.
-    pub address: String,
-    /// Dial again after a failure or a loss.
-    pub redial: bool,
+pub struct Backend {
+    /// What it is.
+    pub kind: BackendKind,
     /// Cost and admission.
     pub links: Links,
 }
@@ -83,6 +61,16 @@ pub struct Links {
     pub node_costs: BTreeMap<NodeId, f64>,
     /// Who may connect; `None` is everybody.
     pub allowed_peers: Option<BTreeSet<NodeId>>,
+}
+
+impl Default for Links {
+    fn default() -> Self {
+        Self {
+            cost: 1.0,
+            node_costs: BTreeMap::new(),
+            allowed_peers: None,
+        }
+    }
 }
 
 /// `control-service`. At least one of the two is present.

@@ -9,6 +9,7 @@ pub mod framing;
 mod redial;
 mod session;
 pub mod state;
+pub mod transport;
 
 pub use egress::{Budget, Egress, EgressStats, MARK_AFTER, Priority};
 pub use redial::Redial;

@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
@@ -21,6 +22,10 @@ pub struct SessionConfig {
     pub node_costs: BTreeMap<NodeId, f64>,
     /// Who may connect; `None` is everybody.
     pub allowed_peers: Option<BTreeSet<NodeId>>,
+    /// The node IDs in the other end's verified certificate; `None` if there is none.
+    pub certified: Option<Vec<NodeId>>,
+    /// Refuse a certificate that names no node.
+    pub strict: bool,
     /// Close after this long without a received message.
     pub idle_timeout: Duration,
 }
@@ -33,6 +38,15 @@ pub enum Refusal {
     OwnId,
     /// The peer is not in the list of allowed peers.
     NotAllowed(NodeId),
+    /// The peer's certificate names other nodes.
+    OtherCertificate {
+        /// What the peer says it is.
+        peer: NodeId,
+        /// What its certificate says.
+        names: Vec<NodeId>,
+    },
+    /// The peer's certificate names no node, and that is not enough here.
+    NamelessCertificate(NodeId),
     /// A session with this peer exists.
     AlreadyConnected(NodeId),
     /// The other end changed its name.
@@ -68,6 +82,16 @@ impl fmt::Display for Refusal {
         match self {
             Self::OwnId => f.write_str("it tried to connect using our own node ID"),
             Self::NotAllowed(peer) => write!(f, "node {peer} is not in the list of allowed peers"),
+            Self::OtherCertificate { peer, names } => {
+                write!(f, "it says that it is node {peer}, but its certificate is valid for ")?;
+                for (index, name) in names.iter().enumerate() {
+                    write!(f, "{}{name}", if index == 0 { "" } else { ", " })?;
+                }
+                Ok(())
+            }
+            Self::NamelessCertificate(peer) => {
+                write!(f, "it says that it is node {peer}, but its certificate names no node")
+            }
             Self::AlreadyConnected(peer) => {
                 write!(f, "it connected using a node ID we are already connected to: {peer}")
             }
@@ -229,6 +253,8 @@ impl Session {
         } else if peer.as_str().is_empty() || !allowed {
             // A classic node takes the empty name for a node; it must not become a neighbour (`wire.md` §23).
             Some(Refusal::NotAllowed(peer.clone()))
+        } else if let Some(refusal) = self.certificate_refuses(&peer) {
+            Some(refusal)
         } else if taken(&peer) {
             Some(Refusal::AlreadyConnected(peer.clone()))
         } else {
@@ -243,6 +269,24 @@ impl Session {
         let cost = self.config.node_costs.get(&peer).copied().unwrap_or(self.config.cost);
         self.peer = Some((peer.clone(), cost));
         RouteVerdict::Accepted { peer, cost }
+    }
+
+    /// Whether the certificate, if there is one, belongs to somebody else.
+    fn certificate_refuses(&self, peer: &NodeId) -> Option<Refusal> {
+        match self.config.certified.as_deref()? {
+            [] if self.config.strict => Some(Refusal::NamelessCertificate(peer.clone())),
+            [] => None,
+            names if names.contains(peer) => None,
+            names => Some(Refusal::OtherCertificate {
+                peer: peer.clone(),
+                names: names.to_vec(),
+            }),
+        }
+    }
+
+    /// Whether the other end's certificate, if it showed one, names nodes.
+    pub fn is_certified(&self) -> Option<bool> {
+        self.config.certified.as_ref().map(|names| !names.is_empty())
     }
 
     /// A reject message, or the connection is gone.
@@ -305,6 +349,8 @@ mod tests {
             cost: 1.0,
             node_costs: BTreeMap::from([("dear".into(), 2.5)]),
             allowed_peers: None,
+            certified: None,
+            strict: false,
             idle_timeout: Duration::from_secs(21),
         };
         Session::new(config, Instant::ZERO)
@@ -380,6 +426,35 @@ mod tests {
         assert_eq!(
             route(&mut s, "a", "a", None),
             RouteVerdict::Reject(Refusal::NotAllowed("a".into()))
+        );
+    }
+
+    #[test]
+    fn a_certificate_belongs_to_the_nodes_it_names() {
+        let verdict = |names: &[&str], strict| {
+            let mut s = session();
+            s.config.certified = Some(names.iter().map(|&name| name.into()).collect());
+            s.config.strict = strict;
+            route(&mut s, "a", "a", None)
+        };
+        let accepted = RouteVerdict::Accepted {
+            peer: "a".into(),
+            cost: 1.0,
+        };
+        for strict in [false, true] {
+            assert_eq!(verdict(&["b", "a"], strict), accepted);
+            let RouteVerdict::Reject(refusal) = verdict(&["b", "A"], strict) else {
+                panic!()
+            };
+            assert_eq!(
+                alloc::format!("{refusal}"),
+                "it says that it is node a, but its certificate is valid for b, A"
+            );
+        }
+        assert_eq!(verdict(&[], false), accepted);
+        assert_eq!(
+            verdict(&[], true),
+            RouteVerdict::Reject(Refusal::NamelessCertificate("a".into()))
         );
     }
 

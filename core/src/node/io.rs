@@ -6,6 +6,7 @@ use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::config::{HttpProxy, ListenerTransport, PeerTransport};
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
 use crate::quic::{FromEndpoint, ToEndpoint};
@@ -46,6 +47,9 @@ pub enum LinkInput {
         backend: BackendId,
         /// The other end's address, for logs.
         remote: String,
+        /// The node IDs in the other end's certificate, if it showed one and that was verified. Of a connection without TLS,
+        /// or one that accepts any certificate, `None`.
+        certified: Option<Vec<NodeId>>,
     },
     /// One whole frame, never empty.
     Frame(BytesMut),
@@ -298,13 +302,23 @@ pub enum Task {
         backend: BackendId,
         /// `HOST:PORT`.
         address: String,
+        /// What links are to be made of what is accepted there.
+        transport: ListenerTransport,
+        /// Handshakes that may be under way; one more ends the oldest.
+        handshakes: usize,
+        /// Links that may be open, where the adapter keeps them apart itself (UDP).
+        links: usize,
     },
-    /// Make a connection for a backend; give up after 15 s.
+    /// Make a connection for a backend; give up after 15 s, handshakes included.
     Dial {
         /// The backend.
         backend: BackendId,
-        /// `HOST:PORT`.
+        /// `HOST:PORT`, or a URL for a WebSocket.
         address: String,
+        /// How to speak there.
+        transport: PeerTransport,
+        /// Who connects to there, instead of this program itself.
+        proxy: Option<HttpProxy>,
     },
     /// Listen on a control service's Unix socket (`control.md` §1: lock file, stale socket replaced, mode).
     ListenControl {
@@ -371,6 +385,8 @@ pub enum TaskResult {
         link: LinkId,
         /// The other end's address, for logs.
         remote: String,
+        /// As in [`LinkInput::Up`].
+        certified: Option<Vec<NodeId>>,
     },
     /// `Connect`: connected; the pipe is open from now on.
     Connected,
@@ -458,10 +474,7 @@ mod tests {
 
     #[test]
     fn a_program_that_declines_everything_has_a_node_that_starts_unless_it_was_to_listen() {
-        for (kind, starts) in [
-            (BackendKind::External, true),
-            (BackendKind::TcpListener { bind: ":0".into() }, false),
-        ] {
+        for (kind, starts) in [(BackendKind::External, true), (BackendKind::listener(":0"), false)] {
             let mut config = Config::new("node".into());
             config.backends = alloc::vec![Backend::new(kind)];
             let mut node = Node::new(config, [0; 32], Now::default()).unwrap();

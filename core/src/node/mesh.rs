@@ -13,14 +13,22 @@ impl Node {
     pub(super) fn link_input(&mut self, now: Now, id: LinkId, input: LinkInput) -> Result<(), CallerError> {
         match input {
             LinkInput::Frame(frame) => self.net.link_frame(now, id, frame),
-            LinkInput::Up { backend, remote } => self.net.link_up(now, id, backend, remote),
+            LinkInput::Up {
+                backend,
+                remote,
+                certified,
+            } => self.net.link_up(now, id, backend, remote, certified),
             LinkInput::Down { reason } => self.net.link_down(now, id, &reason),
         }
     }
 
     pub(super) fn dial_done(&mut self, now: Now, backend: BackendId, result: TaskResult) -> Result<(), CallerError> {
         match result {
-            TaskResult::Dialed { link, remote } => self.net.dialed(now, backend, link, remote),
+            TaskResult::Dialed {
+                link,
+                remote,
+                certified,
+            } => self.net.dialed(now, backend, link, remote, certified),
             TaskResult::Failed(error) => {
                 self.net.dial_failed(now, backend, &error);
                 Ok(())
@@ -38,8 +46,19 @@ impl Node {
             progress = true;
             match output {
                 NetOutput::Link(link, output) => self.outputs.push_back(Output::Link(link, output)),
-                NetOutput::Dial { backend, address } => {
-                    self.task(TaskOwner::Dial(backend), Task::Dial { backend, address });
+                NetOutput::Dial {
+                    backend,
+                    address,
+                    transport,
+                    proxy,
+                } => {
+                    let task = Task::Dial {
+                        backend,
+                        address,
+                        transport,
+                        proxy,
+                    };
+                    self.task(TaskOwner::Dial(backend), task);
                 }
                 NetOutput::StoreEpoch(epoch) => self.task(TaskOwner::StoreEpoch(epoch), Task::StoreEpoch(epoch)),
                 NetOutput::Lost(link) => {

@@ -128,9 +128,18 @@ impl Node {
             Err(error) => return self.start_failed(error),
         }
         let listeners: Vec<_> = self.net.listeners().collect();
-        for (backend, address) in listeners {
+        let limits = &self.config.limits;
+        let (handshakes, links) = (limits.handshakes, limits.links);
+        for (backend, address, transport) in listeners {
             count += 1;
-            self.task(TaskOwner::Listen, Task::Listen { backend, address });
+            let task = Task::Listen {
+                backend,
+                address,
+                transport,
+                handshakes,
+                links,
+            };
+            self.task(TaskOwner::Listen, task);
         }
         self.phase = Phase::Binding(count);
         self.bound(now);

@@ -345,6 +345,7 @@ impl Rig {
         let up = LinkInput::Up {
             backend: EXTERNAL,
             remote: "somewhere".into(),
+            certified: None,
         };
         if self.input(Input::Link(LinkId(id), up)).is_ok() {
             self.next_link = id;
@@ -415,8 +416,15 @@ impl Rig {
         self.links.insert(self.next_link, false);
         let link = LinkId(self.next_link);
         let remote = "peer:1".into();
-        self.input(Input::Done(id, TaskResult::Dialed { link, remote }))
-            .expect("a fitting answer");
+        self.input(Input::Done(
+            id,
+            TaskResult::Dialed {
+                link,
+                remote,
+                certified: None,
+            },
+        ))
+        .expect("a fitting answer");
     }
 
     /// Answers one of the open tasks with a failure.
@@ -467,13 +475,7 @@ fn config(small: bool) -> Config {
         kind,
     };
     let mut config = Config::new(OWN.into());
-    config.backends = vec![
-        backend(BackendKind::External),
-        backend(BackendKind::TcpPeer {
-            address: "peer:1".into(),
-            redial: true,
-        }),
-    ];
+    config.backends = vec![backend(BackendKind::External), backend(BackendKind::peer("peer:1"))];
     config.control_services = vec![ControlService {
         service: Some(ServiceName::CONTROL),
         socket: Some(SocketFile {
@@ -493,6 +495,8 @@ fn config(small: bool) -> Config {
             node_queue_bytes: 1 << 20,
             link_queue_bytes: 8 << 10,
             links: 3,
+            unaccepted_links: 4,
+            handshakes: 4,
             nodes: 6,
             adverts: 6,
             streams: 3,

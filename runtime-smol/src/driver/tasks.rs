@@ -3,6 +3,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
@@ -20,7 +21,12 @@ impl<M: Machine> Driver<M> {
     pub(super) fn on_task(&mut self, id: TaskId, task: Task) {
         let arrivals = self.arrivals_in.clone();
         match task {
-            Task::Listen { backend, address } => {
+            Task::Listen {
+                backend,
+                address,
+                transport: ListenerTransport::Tcp { tls: None },
+                ..
+            } => {
                 self.tasks.spawn(async move {
                     let (result, listener) = listening(tcp::listen(address).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
@@ -29,7 +35,11 @@ impl<M: Machine> Driver<M> {
                     }
                 });
             }
-            Task::Dial { backend: _, address } => {
+            Task::Dial {
+                address,
+                transport: PeerTransport::Tcp { tls: None },
+                ..
+            } => {
                 self.tasks.spawn(tcp::dial(id, address, arrivals));
             }
             Task::ListenControl { path, mode } => {
@@ -105,7 +115,14 @@ impl<M: Machine> Driver<M> {
             } => self.on_link_up(backend, connection, remote),
             Arrival::Dialed(id, Ok((connection, remote))) => {
                 let link = self.add_link(connection);
-                self.input(Input::Done(id, TaskResult::Dialed { link, remote }));
+                self.input(Input::Done(
+                    id,
+                    TaskResult::Dialed {
+                        link,
+                        remote,
+                        certified: None,
+                    },
+                ));
             }
             Arrival::Dialed(id, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::LinkClosed(link, reason) => {

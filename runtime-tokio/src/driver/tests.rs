@@ -2,6 +2,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use bytes::Bytes;
+use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::error::CallerError;
 use receptor_core::id::{CommandId, ServiceName, TaskId};
 use receptor_core::node::io::{Command, Event, Layer, Reply, Task, TaskResult};
@@ -164,6 +165,9 @@ async fn tcp_links_are_listened_for_and_dialled() {
         tasks([Task::Listen {
             backend: BackendId(3),
             address: "127.0.0.1:0".to_owned(),
+            transport: ListenerTransport::Tcp { tls: None },
+            handshakes: 1,
+            links: 1,
         }]),
         |outbox, input| match input {
             Input::Done(TaskId(1), TaskResult::Listening(address)) => {
@@ -172,6 +176,8 @@ async fn tcp_links_are_listened_for_and_dialled() {
                     Task::Dial {
                         backend: BackendId(4),
                         address,
+                        transport: PeerTransport::Tcp { tls: None },
+                        proxy: None,
                     },
                 ));
                 None
@@ -199,10 +205,15 @@ async fn tasks_are_answered_once_also_when_they_cannot_be_done() {
             Task::Listen {
                 backend: BackendId(0),
                 address: "nowhere".to_owned(),
+                transport: ListenerTransport::Tcp { tls: None },
+                handshakes: 1,
+                links: 1,
             },
             Task::Dial {
                 backend: BackendId(0),
                 address: "127.0.0.1:1".to_owned(),
+                transport: PeerTransport::Tcp { tls: None },
+                proxy: None,
             },
             Task::ListenControl {
                 path: "/nonexistent/dir/socket".to_owned(),

@@ -25,15 +25,8 @@ async fn start(name: &str, kind: BackendKind) -> Mesh {
 
 async fn exchange() {
     let bind = format!("127.0.0.1:{}", free_loopback_port().unwrap());
-    let a = start("a", BackendKind::TcpListener { bind: bind.clone() }).await;
-    let b = start(
-        "b",
-        BackendKind::TcpPeer {
-            address: bind,
-            redial: true,
-        },
-    )
-    .await;
+    let a = start("a", BackendKind::listener(bind.clone())).await;
+    let b = start("b", BackendKind::peer(bind)).await;
 
     let mut listener = a.listen("reverse").await.unwrap();
     let server = task::spawn(async move {

@@ -196,7 +196,7 @@ impl Mesh {
             let now = clocks(self.now);
             match &mut self.members[node] {
                 Member::Ours(net) => net
-                    .link_up(now, link, BackendId(0), format!("wire {wire}"))
+                    .link_up(now, link, BackendId(0), format!("wire {wire}"), None)
                     .expect("a fresh link"),
                 Member::Classic(node) => node.link_up(now.mono, link, 1.0),
                 Member::Puppet | Member::Gone => {}

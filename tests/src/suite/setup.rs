@@ -154,18 +154,13 @@ impl Setup {
     /// A TCP listener on loopback.
     #[must_use]
     pub fn listen(self, port: u16) -> Self {
-        self.backend(BackendKind::TcpListener {
-            bind: format!("127.0.0.1:{port}"),
-        })
+        self.backend(BackendKind::listener(format!("127.0.0.1:{port}")))
     }
 
     /// Dials such a listener, again and again.
     #[must_use]
     pub fn peer(self, port: u16) -> Self {
-        self.backend(BackendKind::TcpPeer {
-            address: format!("127.0.0.1:{port}"),
-            redial: true,
-        })
+        self.backend(BackendKind::peer(format!("127.0.0.1:{port}")))
     }
 
     /// A control service named `control`, with a socket of mode 0600.

@@ -412,7 +412,7 @@ impl World {
         let disk_time = Duration::from_micros(1000 + self.rng.below(1000));
         let host = &mut self.hosts[index];
         let result = match task {
-            Task::Listen { backend, address } => {
+            Task::Listen { backend, address, .. } => {
                 if self.network.bind(&address, index, backend) {
                     TaskResult::Listening(address)
                 } else {
@@ -492,6 +492,7 @@ impl World {
                 TaskResult::Dialed {
                     link,
                     remote: address.to_owned(),
+                    certified: None,
                 },
             ),
         );
@@ -502,6 +503,7 @@ impl World {
                 LinkInput::Up {
                     backend,
                     remote: format!("host-{from}"),
+                    certified: None,
                 },
             ),
         );

@@ -4,7 +4,7 @@ use alloc::collections::BTreeMap;
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use crate::config::{Backend, BackendKind};
+use crate::config::{Backend, BackendKind, Config, ListenerTransport, PeerTransport};
 use crate::deadline::Deadline;
 use crate::id::{BackendId, NodeId};
 use crate::link::{Redial, SessionConfig};
@@ -23,28 +23,32 @@ pub(super) struct Backends {
     entries: Vec<Entry>,
     own: NodeId,
     idle_timeout: Duration,
+    strict: bool,
 }
 
 impl Backends {
-    pub(super) fn new(backends: Vec<Backend>, own: NodeId, idle_timeout: Duration) -> Self {
-        let entries = backends
-            .into_iter()
-            .map(|backend| Entry { backend, redial: None })
-            .collect();
+    pub(super) fn new(config: &Config) -> Self {
+        let entry = |backend: &Backend| Entry {
+            backend: backend.clone(),
+            redial: None,
+        };
         Self {
-            entries,
-            own,
-            idle_timeout,
+            entries: config.backends.iter().map(entry).collect(),
+            own: config.node_id.clone(),
+            idle_timeout: config.idle_timeout,
+            strict: config.strict,
         }
     }
 
-    /// Listeners and the addresses they bind.
-    pub(super) fn listeners(&self) -> impl Iterator<Item = (BackendId, String)> + '_ {
+    /// Listeners, the addresses they bind, and how frames travel there.
+    pub(super) fn listeners(&self) -> impl Iterator<Item = (BackendId, String, ListenerTransport)> + '_ {
         self.entries
             .iter()
             .enumerate()
             .filter_map(|(index, entry)| match &entry.backend.kind {
-                BackendKind::TcpListener { bind } => Some((BackendId(index as u64), bind.clone())),
+                BackendKind::Listener { bind, transport } => {
+                    Some((BackendId(index as u64), bind.clone(), transport.clone()))
+                }
                 _ => None,
             })
     }
@@ -52,36 +56,38 @@ impl Backends {
     /// From now on peers are dialled.
     pub(super) fn start_dialing(&mut self, now: Instant) {
         for entry in &mut self.entries {
-            if matches!(entry.backend.kind, BackendKind::TcpPeer { .. }) {
+            if matches!(entry.backend.kind, BackendKind::Peer { .. }) {
                 entry.redial = Some(Redial::new(now));
             }
         }
     }
 
-    /// A peer whose time has come, with its address; it counts as being dialled from now on.
-    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(BackendId, String)> {
+    /// A peer whose time has come; it counts as being dialled from now on.
+    pub(super) fn pop_due(&mut self, now: Instant) -> Option<(BackendId, String, PeerTransport)> {
         for (index, entry) in self.entries.iter_mut().enumerate() {
-            let BackendKind::TcpPeer { address, .. } = &entry.backend.kind else {
+            let BackendKind::Peer { address, transport, .. } = &entry.backend.kind else {
                 continue;
             };
             if let Some(redial) = &mut entry.redial
                 && redial.due().is_some_and(|due| due <= now)
             {
                 redial.on_dialing();
-                return Some((BackendId(index as u64), address.clone()));
+                return Some((BackendId(index as u64), address.clone(), transport.clone()));
             }
         }
         None
     }
 
     /// What a session over this backend is told; `None` if there is no such backend.
-    pub(super) fn session_config(&self, id: BackendId) -> Option<SessionConfig> {
+    pub(super) fn session_config(&self, id: BackendId, certified: Option<Vec<NodeId>>) -> Option<SessionConfig> {
         let backend = &self.get(id)?.backend;
         Some(SessionConfig {
             own: self.own.clone(),
             cost: backend.cost,
             node_costs: backend.node_costs.clone(),
             allowed_peers: backend.allowed_peers.clone(),
+            certified,
+            strict: self.strict,
             idle_timeout: self.idle_timeout,
         })
     }
@@ -99,7 +105,7 @@ impl Backends {
     fn after(&mut self, id: BackendId, wait: impl FnOnce(&mut Redial) -> Duration) -> Option<Duration> {
         let entry = self.entries.get_mut(usize::try_from(id.0).ok()?)?;
         match entry.backend.kind {
-            BackendKind::TcpPeer { redial: true, .. } => entry.redial.as_mut().map(wait),
+            BackendKind::Peer { redial: true, .. } => entry.redial.as_mut().map(wait),
             _ => {
                 entry.redial = None;
                 None
@@ -110,8 +116,8 @@ impl Backends {
     /// The address a peer is dialled at, for logs.
     pub(super) fn address(&self, id: BackendId) -> &str {
         match self.get(id).map(|entry| &entry.backend.kind) {
-            Some(BackendKind::TcpPeer { address, .. }) => address,
-            Some(BackendKind::TcpListener { bind }) => bind,
+            Some(BackendKind::Peer { address, .. }) => address,
+            Some(BackendKind::Listener { bind, .. }) => bind,
             _ => "",
         }
     }

@@ -19,7 +19,7 @@ pub use self::links::LinkStats;
 use self::links::Links;
 use super::io::{Event, Level, LinkOutput};
 use super::{ConfigError, check_node};
-use crate::config::Config;
+use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport};
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
@@ -43,8 +43,12 @@ pub enum NetOutput {
     Dial {
         /// The backend.
         backend: BackendId,
-        /// `HOST:PORT`.
+        /// `HOST:PORT`, or a URL for a WebSocket.
         address: String,
+        /// How to speak there.
+        transport: PeerTransport,
+        /// Who connects to there, instead of this program itself.
+        proxy: Option<HttpProxy>,
     },
     /// Make this epoch durable, then call [`Netceptor::begin`] with it.
     StoreEpoch(u64),
@@ -105,7 +109,7 @@ impl Netceptor {
             node_id: config.node_id.clone(),
             max_links: limits.links,
             begun: false,
-            backends: Backends::new(config.backends.clone(), config.node_id.clone(), config.idle_timeout),
+            backends: Backends::new(config),
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
             router: Router::new(config.node_id.clone(), capabilities, limits, rng.fork(), now),
             loopback: VecDeque::new(),
@@ -126,22 +130,30 @@ impl Netceptor {
         self.dial_due(now);
     }
 
-    /// Listeners to bind, and their addresses.
-    pub fn listeners(&self) -> impl Iterator<Item = (BackendId, String)> + '_ {
+    /// Listeners to bind, their addresses, and how frames travel there.
+    pub fn listeners(&self) -> impl Iterator<Item = (BackendId, String, ListenerTransport)> + '_ {
         self.backends.listeners()
     }
 
-    /// A connection was accepted for a backend, or the program brings one. `remote` is its address, for logs.
+    /// A connection was accepted for a backend, or the program brings one. `remote` is its address, for logs; `certified`
+    /// the node IDs in the other end's certificate, as in [`LinkInput::Up`](super::io::LinkInput::Up).
     ///
     /// # Errors
     /// The ID is in use, or there is no such backend.
-    pub fn link_up(&mut self, now: Now, id: LinkId, backend: BackendId, remote: String) -> Result<(), CallerError> {
+    pub fn link_up(
+        &mut self,
+        now: Now,
+        id: LinkId,
+        backend: BackendId,
+        remote: String,
+        certified: Option<Vec<NodeId>>,
+    ) -> Result<(), CallerError> {
         if self.links.contains(id) {
             return Err(CallerError::Misuse(alloc::format!("link {} is in use", id.0)));
         }
         let config = self
             .backends
-            .session_config(backend)
+            .session_config(backend, certified)
             .ok_or(CallerError::Unknown("backend"))?;
         self.links.open(now.mono, id, backend, remote, config);
         if self.links.len() > self.max_links || !self.begun {
@@ -163,8 +175,15 @@ impl Netceptor {
     ///
     /// # Errors
     /// As [`Netceptor::link_up`].
-    pub fn dialed(&mut self, now: Now, backend: BackendId, id: LinkId, remote: String) -> Result<(), CallerError> {
-        self.link_up(now, id, backend, remote)
+    pub fn dialed(
+        &mut self,
+        now: Now,
+        backend: BackendId,
+        id: LinkId,
+        remote: String,
+        certified: Option<Vec<NodeId>>,
+    ) -> Result<(), CallerError> {
+        self.link_up(now, id, backend, remote, certified)
     }
 
     /// A dial has failed.

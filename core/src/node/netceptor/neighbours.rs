@@ -72,7 +72,16 @@ impl Netceptor {
             RouteVerdict::Accepted { peer, cost } => {
                 let remote = link.remote.clone();
                 let text = alloc::format!("connection established with {peer} at {remote}, cost {cost}");
+                let is_nameless = link.session.is_certified() == Some(false);
                 self.log(Level::Info, text);
+                if is_nameless {
+                    self.log(
+                        Level::Warning,
+                        alloc::format!(
+                            "the certificate of {peer} at {remote} names no node, so that any node could use it"
+                        ),
+                    );
+                }
                 self.links.set_peer(peer, id);
                 self.links.rearm(id);
                 if !self.router.link_accepted(now, id, cost, &update) {
@@ -130,8 +139,13 @@ impl Netceptor {
     }
 
     pub(super) fn dial_due(&mut self, now: Now) {
-        while let Some((backend, address)) = self.backends.pop_due(now.mono) {
-            self.outputs.push_back(NetOutput::Dial { backend, address });
+        while let Some((backend, address, transport)) = self.backends.pop_due(now.mono) {
+            self.outputs.push_back(NetOutput::Dial {
+                backend,
+                address,
+                transport,
+                proxy: None,
+            });
         }
     }
 
