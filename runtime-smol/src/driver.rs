@@ -33,6 +33,7 @@ use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
 use crate::links::{Connection, Link, ReadOutcome};
+use crate::services::{self, Socket};
 use crate::sync::{broadcast, mpsc, oneshot};
 use crate::task::{Budget, JoinSet, Spawner};
 use crate::time::timeout;
@@ -102,6 +103,8 @@ struct Driver<M> {
     quic: Option<Quic>,
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
+    /// Pipes of services that wait for their socket.
+    sockets: HashMap<PipeId, oneshot::Sender<Socket>>,
     tls: Arc<Tls>,
     units: Units,
     worker: Arc<UnitWorker>,
@@ -168,6 +171,7 @@ impl<M: Machine> Driver<M> {
             quic,
             pipes: HashMap::new(),
             next_pipe: 1,
+            sockets: HashMap::new(),
             tls: Arc::new(Tls::new()),
             store,
             app: App::new(events, started),
@@ -273,6 +277,7 @@ impl<M: Machine> Driver<M> {
                     plain,
                     security,
                 } => self.secure(cipher, plain, security),
+                Output::Open(pipe) => self.await_socket(pipe),
                 Output::Quic(message) => {
                     if let Some(quic) = &self.quic {
                         quic.send(message);
@@ -427,6 +432,7 @@ impl<M: Machine> Driver<M> {
 
     /// Whoever closed: the pipe is gone, and the node is told so once.
     fn close_pipe(&mut self, id: PipeId, failure: Option<String>) {
+        self.sockets.remove(&id);
         if self.pipes.remove(&id).is_some() {
             let input = failure.map_or(PipeInput::Closed, PipeInput::Failed);
             self.input(Input::Pipe(id, input));
@@ -438,6 +444,14 @@ impl<M: Machine> Driver<M> {
         let cipher = SecureEnd::begun(self.add_pipe(cipher), Arc::clone(&self.tls), &Layer::Secure(security));
         let plain = self.add_pipe(plain);
         self.spawner.spawn(adapter::tie(cipher, plain));
+    }
+
+    /// Starts the task of a stream that a service accepted.
+    fn await_socket(&mut self, pipe: PipeId) {
+        let end = SecureEnd::new(self.add_pipe(pipe), Arc::clone(&self.tls));
+        let (sender, socket) = oneshot::channel();
+        self.sockets.insert(pipe, sender);
+        self.spawner.spawn(services::serve_accepted(socket, end));
     }
 
     // QUIC.

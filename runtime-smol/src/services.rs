@@ -14,13 +14,14 @@ use std::time::Duration;
 use async_io::Async;
 use receptor_core::id::ServiceIndex;
 use receptor_core::node::io::{LocalListen, LocalTarget};
-use receptor_host::adapter::{LocalEnd, LocalSocket, Progress, Proxy, TICK};
+use receptor_host::adapter::{LocalSocket, Progress, Proxy, SecureEnd, TICK};
 use receptor_host::error_text::os_text;
 use receptor_host::local_socket::{self, Backoff, LOCAL_CLIENT, LocalListener};
 use receptor_host::socket_file::SocketLock;
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::links::tcp;
+use crate::sync::oneshot;
 use crate::task::spawn_blocking;
 use crate::time::{sleep, timeout};
 
@@ -128,9 +129,18 @@ async fn connect_unix(path: &str) -> io::Result<Socket> {
     }
 }
 
+/// Opens an accepted stream, and serves it when its socket is connected.
+pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Socket>, end: SecureEnd) {
+    if poll_fn(|cx| end.poll_handshake(cx)).await
+        && let Ok(socket) = socket.recv().await
+    {
+        serve(socket, end).await;
+    }
+}
+
 /// Carries bytes both ways until both directions have ended or one side broke.
-pub(crate) async fn serve(socket: Socket, local: LocalEnd) {
-    let mut proxy = Proxy::new(socket, local);
+pub(crate) async fn serve(socket: Socket, end: SecureEnd) {
+    let mut proxy = Proxy::new(socket, end);
     loop {
         let mut tick = pin!(None);
         let ended = poll_fn(|cx| {
@@ -172,6 +182,11 @@ enum Stream {
 }
 
 impl Socket {
+    /// Nobody wants it any more.
+    pub(crate) fn break_off(&self) {
+        local_socket::break_off(LocalSocket::as_fd(self));
+    }
+
     fn tcp(stream: Async<TcpStream>) -> Self {
         Self::new(Stream::Tcp(stream))
     }

@@ -51,10 +51,21 @@ pub fn connect(path: &Path) -> io::Result<UnixStream> {
 
 /// Whether the peer has closed the connection altogether, not only its sending half.
 pub fn is_hung_up<S: AsFd>(stream: &S) -> bool {
+    state(stream).intersects(PollFlags::HUP | PollFlags::ERR)
+}
+
+/// Whether the connection has failed, as it does when the peer breaks it off.
+pub fn is_broken<S: AsFd>(stream: &S) -> bool {
+    state(stream).contains(PollFlags::ERR)
+}
+
+fn state<S: AsFd>(stream: &S) -> PollFlags {
     let mut polled = [PollFd::new(stream, PollFlags::empty())];
     let now = Timespec::default();
-    rustix::event::poll(&mut polled, Some(&now)).is_ok()
-        && polled[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
+    match rustix::event::poll(&mut polled, Some(&now)) {
+        Ok(_) => polled[0].revents(),
+        Err(_) => PollFlags::empty(),
+    }
 }
 
 fn lock(path: &Path) -> Result<SocketLock, String> {

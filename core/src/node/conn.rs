@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::Node;
 use super::io::{Output, PipeOutput};
-use crate::id::{CommandId, PipeId, ServiceIndex};
+use crate::id::{CommandId, PipeId};
 use crate::quic::{ConnectionId, ToEndpoint};
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
@@ -27,12 +27,8 @@ pub(super) enum Owner {
     Session(u64),
     /// One side of a tie: what one reads the other writes.
     Tie(u64),
-    /// The other side of a bridge: what one reads the other writes.
-    Bridge(Conn),
     /// A control session that begins when the handshake is done.
     Arriving,
-    /// A stream for a service that connects it to a local socket when the handshake is done.
-    ServiceArriving(ServiceIndex),
     /// A connection being opened for the control session that asked to be connected.
     Connecting(u64),
     /// A stream being dialled for the adapter's pipe.
@@ -41,8 +37,6 @@ pub(super) enum Owner {
     ServiceDialing(PipeId),
     /// An accepted socket whose stream is being dialled.
     ServiceWaiting(Conn),
-    /// A stream whose local socket is being connected.
-    ServiceConnecting(PipeId),
     /// A stream whose local socket broke: what was written still goes out, for a while.
     ServiceCancelled,
     /// The workceptor's session with another node.

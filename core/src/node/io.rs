@@ -64,10 +64,10 @@ pub enum LinkInput {
 /// [`Output::Secure`]).
 ///
 /// A pipe begins with an ID that the adapter chose, in [`PipeInput::OpenControl`], [`PipeInput::OpenService`] or
-/// [`Command::Dial`] (its highest bit clear), or with one that the node chose, in [`Event::Accepted`], [`Output::Secure`] or
-/// with the answer [`TaskResult::Connected`] to a [`Task::Connect`] (its highest bit set). On the pipe of a dial or of an
-/// accepted stream the node says first what the bytes are, with [`PipeOutput::Begin`]; until then the local side sends
-/// nothing, after it may do so at once, before the reply to a dial. If that reply is an error there is no pipe.
+/// [`Command::Dial`] (its highest bit clear), or with one that the node chose, in [`Event::Accepted`], [`Output::Open`] or
+/// [`Output::Secure`] (its highest bit set). On the pipe of a dial, of an accepted stream or of a service's socket the node
+/// says first what the bytes are, with [`PipeOutput::Begin`]; until then the local side sends nothing, after it may do so
+/// at once, before the reply to a dial. If that reply is an error there is no pipe.
 /// When both directions have ended, or the stream broke, the node says [`PipeOutput::Close`]; the end is always
 /// [`PipeInput::Closed`] or [`PipeInput::Failed`], once. Said earlier, it breaks off what is still to be received, and a
 /// dial that is not answered; what was sent is still delivered. Outputs about the pipe that were queued before are to be
@@ -76,7 +76,8 @@ pub enum LinkInput {
 pub enum PipeInput {
     /// A connection was accepted on a control service's Unix socket.
     OpenControl,
-    /// A connection was accepted on a service's own socket. If it cannot go on, the answer is [`PipeOutput::Close`].
+    /// A connection was accepted on a service's own socket. [`PipeOutput::Begin`] comes when its stream is open; if it
+    /// cannot go on, the answer is [`PipeOutput::Close`].
     OpenService {
         /// The service that listens.
         service: ServiceIndex,
@@ -253,6 +254,9 @@ pub enum Output {
         /// How.
         security: Security,
     },
+    /// Open a pipe: a service accepted a stream for a local socket. Take part in the handshake that it begins with; the
+    /// socket comes with a [`Task::Connect`] when that is done.
+    Open(PipeId),
     /// For the QUIC endpoint beside this node. None without [`Config::quic`](crate::config::Config::quic).
     Quic(ToEndpoint),
     /// Do this and answer with [`Input::Done`], exactly once.
@@ -334,10 +338,9 @@ pub enum Task {
         /// Where.
         local: LocalListen,
     },
-    /// Connect the socket behind a mesh stream; give up after 15 s. The pipe begins when this is answered with
-    /// [`TaskResult::Connected`].
+    /// Connect the socket behind a mesh stream; give up after 15 s. If the pipe was closed meanwhile, break the socket off.
     Connect {
-        /// The pipe it will be, chosen by the node.
+        /// The pipe of the stream, from an [`Output::Open`].
         pipe: PipeId,
         /// Where to.
         to: LocalTarget,
@@ -388,7 +391,7 @@ pub enum TaskResult {
         /// As in [`LinkInput::Up`].
         certified: Option<Vec<NodeId>>,
     },
-    /// `Connect`: connected; the pipe is open from now on.
+    /// `Connect`: connected; the socket's bytes go through its pipe from now on.
     Connected,
     /// `LoadEpoch`.
     Epoch(Option<u64>),

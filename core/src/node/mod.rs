@@ -77,7 +77,8 @@ enum TaskOwner {
     ListenControl,
     ListenService(ServiceIndex),
     Dial(BackendId),
-    Connect(PipeId, Conn),
+    /// The socket behind this pipe.
+    Connect(PipeId),
     Unit(TaskKey),
 }
 
@@ -327,21 +328,10 @@ impl Node {
                 Some(&Owner::Session(key)) => self.pump_session(now, key),
                 Some(&Owner::Tie(key)) => self.pump_tie(now, key),
                 Some(&Owner::Peer(key)) => self.pump_peer(now, key),
-                Some(&Owner::Bridge(other)) => {
-                    self.pump_bridge(now, conn, other);
-                    self.pump_bridge(now, other, conn);
-                }
                 Some(&Owner::ServiceWaiting(stream)) => self.service_waits(now, conn, stream),
                 Some(Owner::ServiceCancelled) => self.discard(now, conn),
-                Some(
-                    Owner::Connecting(_)
-                    | Owner::Dialing(..)
-                    | Owner::Arriving
-                    | Owner::ServiceArriving(_)
-                    | Owner::ServiceDialing(_)
-                    | Owner::ServiceConnecting(_),
-                )
-                | None => {}
+                Some(Owner::Connecting(_) | Owner::Dialing(..) | Owner::Arriving | Owner::ServiceDialing(_)) | None => {
+                }
             }
         }
         progress
@@ -408,12 +398,8 @@ impl Node {
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
-            (TaskOwner::Connect(pipe, stream), TaskResult::Connected) => {
-                self.service_connected(now, pipe, stream, Ok(()));
-            }
-            (TaskOwner::Connect(pipe, stream), TaskResult::Failed(error)) => {
-                self.service_connected(now, pipe, stream, Err(error));
-            }
+            (TaskOwner::Connect(pipe), TaskResult::Connected) => self.services.on_connected(pipe),
+            (TaskOwner::Connect(pipe), TaskResult::Failed(error)) => self.service_unconnected(now, pipe, &error),
             (TaskOwner::Unit(_), other) => {
                 return Err(CallerError::Misuse(alloc::format!(
                     "a task of a unit was answered with {other:?}"

@@ -68,6 +68,12 @@ impl Pipe {
         self.undrained = 0;
     }
 
+    /// The layer of the local side has failed, and told the far side.
+    pub(super) fn on_failed(&mut self) {
+        self.on_gone();
+        self.broken = false;
+    }
+
     pub(super) fn is_gone(&self) -> bool {
         self.gone
     }

@@ -5,9 +5,9 @@ use alloc::vec::Vec;
 
 use super::commands::CONN_TYPE_STREAM;
 use super::conn::{Conn, Owner};
-use super::io::Task;
+use super::io::{Output, Task};
 use super::pipes::Pipe;
-use super::ties::OWN_PIPES;
+use super::ties::Stage;
 use super::{Node, TaskOwner};
 use crate::error::CallerError;
 use crate::id::{PipeId, ServiceIndex};
@@ -71,10 +71,15 @@ impl Node {
 
     /// The stream of an accepted socket could not be opened.
     pub(super) fn service_failed(&mut self, now: Now, pipe: PipeId, error: &str) {
+        self.service_refused(now, pipe, error);
+        self.conn_abort(now, Conn::Pipe(pipe), error);
+    }
+
+    /// Logs why a connection of a service came to nothing.
+    pub(super) fn service_refused(&mut self, now: Now, pipe: PipeId, error: &str) {
         if let Some(line) = self.services.failed(now.mono, pipe, error) {
             self.warn(line);
         }
-        self.conn_abort(now, Conn::Pipe(pipe), error);
     }
 
     /// The stream of an accepted socket is dialled another way now.
@@ -90,9 +95,32 @@ impl Node {
         }
     }
 
-    /// A stream was accepted on a service that connects it to a local socket.
+    /// The stream of an accepted socket is open; what is left is the handshake.
+    pub(super) fn dialled_for_service(&mut self, now: Now, stream: Conn, pipe: PipeId) {
+        if self.conn_is_gone(Conn::Pipe(pipe)) {
+            return self.conn_abort(now, stream, LOST);
+        }
+        self.tie_socket(now, stream, pipe, Stage::Dialled);
+    }
+
+    /// A stream was accepted on a service that connects it to a local socket: first comes the handshake.
     pub(super) fn service_stream(&mut self, now: Now, index: ServiceIndex, stream: Conn) {
-        let pipe = PipeId(OWN_PIPES | self.next_pipe);
+        let pipe = self.new_pipe(Pipe::of_service());
+        self.outputs.push_back(Output::Open(pipe));
+        self.tie_socket(now, stream, pipe, Stage::Arriving(index));
+    }
+
+    /// The handshake of such a stream is done.
+    ///
+    /// # Errors
+    /// Why the stream has to be broken off.
+    pub(super) fn connect_service(
+        &mut self,
+        now: Now,
+        index: ServiceIndex,
+        pipe: PipeId,
+        stream: Conn,
+    ) -> Result<(), String> {
         let from = self
             .conn_peer(stream)
             .map_or_else(|| "a node without a name".into(), |node| node.to_string());
@@ -102,42 +130,27 @@ impl Node {
         };
         match admitted {
             Ok(to) => {
-                self.next_pipe += 1;
-                self.owners.insert(stream, Owner::ServiceConnecting(pipe));
-                self.task(TaskOwner::Connect(pipe, stream), Task::Connect { pipe, to });
+                self.services.on_connecting(pipe);
+                self.task(TaskOwner::Connect(pipe), Task::Connect { pipe, to });
+                Ok(())
             }
             Err(error) => {
                 self.complain(now, index, &error);
-                self.conn_abort(now, stream, &error);
+                Err(error)
             }
         }
     }
 
-    /// The local socket of an accepted stream is connected, or could not be.
-    pub(super) fn service_connected(&mut self, now: Now, pipe: PipeId, stream: Conn, result: Result<(), String>) {
-        let is_wanted = self.owners.get(&stream) == Some(&Owner::ServiceConnecting(pipe));
-        match result {
-            Ok(()) => {
-                self.pipes.insert(pipe, Pipe::of_service());
-                if is_wanted {
-                    self.bridge(stream, Conn::Pipe(pipe));
-                } else {
-                    self.conn_abort(now, Conn::Pipe(pipe), "stream was lost");
-                }
-            }
-            Err(error) => {
-                if is_wanted {
-                    if let Some(line) = self.services.failed(now.mono, pipe, &error) {
-                        self.warn(line);
-                    }
-                    self.conn_abort(now, stream, &error);
-                }
-                self.services.on_closed(pipe);
-            }
+    /// The local socket of an accepted stream could not be connected.
+    pub(super) fn service_unconnected(&mut self, now: Now, pipe: PipeId, error: &str) {
+        if let Some(&Owner::Tie(key)) = self.owners.get(&Conn::Pipe(pipe)) {
+            self.service_refused(now, pipe, error);
+            self.end_tie(now, key, error);
         }
+        self.services.on_connected(pipe);
     }
 
-    /// One side of a bridge is the broken socket of a service: what it sent is still delivered, but soon the far side is
+    /// One side of a tie is the broken socket of a service: what it sent is still delivered, but soon the far side is
     /// told that nobody is there. Without that a server that only waits would never learn it.
     pub(super) fn service_broke(&mut self, now: Now, pipe: Conn, stream: Conn) {
         self.conn_release(now, pipe);
@@ -182,4 +195,4 @@ impl Node {
 }
 
 /// What the far side of a broken local socket is told.
-const LOST: &str = "local connection was lost";
+pub(super) const LOST: &str = "local connection was lost";

@@ -229,14 +229,6 @@ impl Node {
         progress
     }
 
-    /// Ties two connections together.
-    pub(super) fn bridge(&mut self, a: Conn, b: Conn) {
-        self.owners.insert(a, Owner::Bridge(b));
-        self.owners.insert(b, Owner::Bridge(a));
-        self.touch(a);
-        self.touch(b);
-    }
-
     fn stream_event(&mut self, now: Now, id: StreamId, event: stream::Event) {
         let conn = Conn::Stream(id);
         let Some(&owner) = self.owners.get(&conn) else { return };
@@ -260,24 +252,19 @@ impl Node {
     pub(super) fn conn_opened(&mut self, now: Now, conn: Conn, owner: Owner) {
         match owner {
             Owner::Dialing(pipe, command) => self.dialled_for_pipe(now, conn, pipe, command),
-            Owner::Connecting(_) | Owner::Peer(_) | Owner::ServiceDialing(_) if self.is_secured_here(conn) => {
+            Owner::Connecting(_) | Owner::Peer(_) if self.is_secured_here(conn) => {
                 let plain = self.secure(now, conn, Role::Client, owner);
-                match owner {
-                    Owner::Peer(key) => self.peer_moved(key, plain),
-                    Owner::ServiceDialing(pipe) => self.service_moved(pipe, plain),
-                    _ => {}
+                if let Owner::Peer(key) = owner {
+                    self.peer_moved(key, plain);
                 }
             }
             Owner::Connecting(key) => self.connected(now, key, conn, Ok(())),
-            Owner::ServiceDialing(pipe) => self.bridge(conn, Conn::Pipe(pipe)),
+            Owner::ServiceDialing(pipe) => self.dialled_for_service(now, conn, pipe),
             Owner::Peer(key) => self.peer_opened(now, key, conn),
             Owner::Session(_)
             | Owner::Arriving
             | Owner::Tie(_)
-            | Owner::Bridge(_)
-            | Owner::ServiceArriving(_)
             | Owner::ServiceWaiting(_)
-            | Owner::ServiceConnecting(_)
             | Owner::ServiceCancelled => {}
         }
         self.touch(conn);
@@ -306,28 +293,11 @@ impl Node {
                 self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
             }
             Owner::Session(key) => self.session_conn_lost(now, key, conn, &reason),
-            Owner::Bridge(other) => self.conn_abort(now, other, &reason),
             Owner::ServiceDialing(pipe) => self.service_failed(now, pipe, &reason),
-            // The connect is under way, and closed when it is done.
-            Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
+            Owner::ServiceWaiting(_) | Owner::ServiceCancelled => {}
             // Nobody else has heard of it; a tie was dealt with above.
-            Owner::Arriving | Owner::ServiceArriving(_) | Owner::Tie(_) => {}
+            Owner::Arriving | Owner::Tie(_) => {}
             Owner::Peer(key) => self.peer_lost(now, key, &reason),
-        }
-    }
-
-    /// Moves bytes from one side of a bridge to the other.
-    pub(super) fn pump_bridge(&mut self, now: Now, from: Conn, to: Conn) {
-        self.transfer(now, from, to);
-        if self.conn_is_at_eof(from) {
-            if self.conn_is_broken(from) {
-                return self.service_broke(now, from, to);
-            }
-            self.conn_finish(to);
-            if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
-                self.conn_release(now, from);
-                self.conn_release(now, to);
-            }
         }
     }
 

@@ -1,10 +1,11 @@
 //! Mesh streams tied to pipes of the adapter, where what protects the stream is done outside the node's task.
 //!
-//! Two shapes: an application's pipe, whose local end makes and reads the records itself ([`PipeOutput::Begin`]); and, for
-//! bytes that the node wants to read, a pair of pipes with a task of the adapter's between them ([`Output::Secure`]):
+//! Two shapes: the pipe of an application or of a service's socket, whose local end makes and reads the records itself
+//! ([`PipeOutput::Begin`]); and, for bytes that the node wants to read, a pair of pipes with a task of the adapter's between
+//! them ([`Output::Secure`]):
 //!
 //! ```text
-//!  stream ══ pipe ── adapter: Secure ── application
+//!  stream ══ pipe ── adapter: Secure ── application, socket
 //!  stream ══ cipher ── adapter: Secure ── plain ── control session, work session, `connect`
 //! ```
 //!
@@ -15,8 +16,10 @@ use alloc::string::String;
 use super::Node;
 use super::conn::{Conn, Owner};
 use super::io::{Event, HANDSHAKE_LIMIT, Layer, Level, Output, PipeOutput, Reply, Role, Security};
+use super::pipes::Pipe;
+use super::services::LOST;
 use crate::control::Origin;
-use crate::id::{CommandId, NameHash, PipeId, ServiceName};
+use crate::id::{CommandId, NameHash, PipeId, ServiceIndex, ServiceName};
 use crate::time::Now;
 
 /// Pipe IDs chosen by the node have this bit, those chosen by the adapter have not.
@@ -40,8 +43,21 @@ pub(super) struct Tie {
 enum User {
     /// The adapter, or somebody behind it; with the dial that is not answered yet.
     Adapter(Option<CommandId>),
+    /// A socket of a service.
+    Socket(Stage),
     /// The owner of this plain pipe.
     Node(PipeId),
+}
+
+/// How far the stream of a service's socket is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Stage {
+    /// It was accepted on this service, whose socket is connected when the handshake is done.
+    Arriving(ServiceIndex),
+    /// It was dialled for the socket, and the handshake is not done.
+    Dialled,
+    /// The handshake is done; the socket of an accepted stream may still be being connected.
+    Secured,
 }
 
 /// The plain pipe of an [`Output::Secure`].
@@ -91,13 +107,9 @@ impl Node {
                 self.open_session(now, conn, Origin::Network);
             }
         } else if let Some(index) = self.services.by_name(service) {
-            if self.is_secured_here(conn) {
-                self.secure(now, conn, Role::Server, Owner::ServiceArriving(index));
-            } else {
-                self.service_stream(now, index, conn);
-            }
+            self.service_stream(now, index, conn);
         } else if self.app_listeners.contains(&service) {
-            let pipe = self.new_pipe();
+            let pipe = self.new_pipe(Pipe::default());
             let from = self.conn_peer(conn);
             self.outputs
                 .push_back(Output::Event(Event::Accepted { service, pipe, from }));
@@ -113,11 +125,21 @@ impl Node {
         matches!(conn, Conn::Stream(_))
     }
 
-    fn new_pipe(&mut self) -> PipeId {
+    pub(super) fn new_pipe(&mut self, state: Pipe) -> PipeId {
         let pipe = PipeId(OWN_PIPES | self.next_pipe);
         self.next_pipe += 1;
-        self.pipes.insert(pipe, Default::default());
+        self.pipes.insert(pipe, state);
         pipe
+    }
+
+    /// Ties an open stream to the pipe of a service's socket.
+    pub(super) fn tie_socket(&mut self, now: Now, stream: Conn, pipe: PipeId, stage: Stage) {
+        let role = match stage {
+            Stage::Arriving(_) => Role::Server,
+            Stage::Dialled | Stage::Secured => Role::Client,
+        };
+        self.begin(stream, pipe, role);
+        self.tie(now, stream, pipe, User::Socket(stage));
     }
 
     /// Ties an open stream to a pipe. From now on the time for the handshake runs.
@@ -157,7 +179,7 @@ impl Node {
     /// Has an open stream protected whose bytes the node itself reads. Its owner hears when it can be used, or that it
     /// failed.
     pub(super) fn secure(&mut self, now: Now, stream: Conn, role: Role, owner: Owner) -> Conn {
-        let (cipher, plain) = (self.new_pipe(), self.new_pipe());
+        let (cipher, plain) = (self.new_pipe(Pipe::default()), self.new_pipe(Pipe::default()));
         let plain_end = Plain {
             tie: self.tie(now, stream, cipher, User::Node(plain)),
             remote: self.conn_remote(stream).unwrap_or(NameHash(0)),
@@ -207,14 +229,21 @@ impl Node {
                 self.outputs.push_back(Output::Reply(command, Reply::Done));
             }
             User::Adapter(None) => {}
+            User::Socket(stage) => {
+                tie.user = User::Socket(Stage::Secured);
+                let (stream, pipe) = (tie.stream, tie.pipe);
+                if let Stage::Arriving(index) = stage
+                    && let Err(error) = self.connect_service(now, index, pipe, stream)
+                {
+                    self.end_tie(now, key, &error);
+                }
+            }
             User::Node(plain) => {
                 let conn = Conn::Pipe(plain);
                 match self.owners.get(&conn) {
                     Some(Owner::Arriving) => self.open_session(now, conn, Origin::Network),
                     Some(&Owner::Connecting(session)) => self.connected(now, session, conn, Ok(())),
                     Some(&Owner::Peer(peer)) => self.peer_opened(now, peer, conn),
-                    Some(&Owner::ServiceArriving(index)) => self.service_stream(now, index, conn),
-                    Some(&Owner::ServiceDialing(pipe)) => self.bridge(conn, Conn::Pipe(pipe)),
                     _ => {}
                 }
             }
@@ -224,11 +253,18 @@ impl Node {
     /// Moves bytes both ways, and the ends behind them.
     pub(super) fn pump_tie(&mut self, now: Now, key: u64) {
         let Some(tie) = self.ties.get(&key) else { return };
-        let (stream, pipe) = (tie.stream, Conn::Pipe(tie.pipe));
+        let (stream, pipe, is_secured) = (tie.stream, Conn::Pipe(tie.pipe), tie.is_secured);
         self.transfer(now, stream, pipe);
         self.transfer(now, pipe, stream);
         for (from, to) in [(stream, pipe), (pipe, stream)] {
             if self.conn_is_at_eof(from) {
+                if self.conn_is_broken(from) {
+                    if !is_secured {
+                        return self.end_tie(now, key, LOST);
+                    }
+                    self.ties.remove(&key);
+                    return self.service_broke(now, from, to);
+                }
                 self.conn_finish(to);
                 if self.conn_is_at_eof(to) || self.conn_is_gone(from) {
                     self.ties.remove(&key);
@@ -269,6 +305,13 @@ impl Node {
                 self.outputs
                     .push_back(Output::Reply(command, Reply::Error(reason.into())));
             }
+            User::Socket(Stage::Dialled) if !self.conn_is_gone(pipe) => self.service_failed(now, tie.pipe, reason),
+            User::Socket(stage) => {
+                if let Stage::Arriving(_) = stage {
+                    self.refused(reason);
+                }
+                self.conn_abort(now, pipe, reason);
+            }
             User::Adapter(None) => self.conn_abort(now, pipe, reason),
             User::Node(plain) => {
                 if let Some(plain) = self.plains.get_mut(&plain) {
@@ -289,17 +332,11 @@ impl Node {
     /// A pipe's local side is gone; `failure` says why if its layer failed.
     pub(super) fn pipe_ended(&mut self, now: Now, id: PipeId, failure: Option<String>) {
         let conn = Conn::Pipe(id);
-        self.services.on_closed(id);
+        let has_failed = failure.is_some();
         if let Some(plain) = self.plains.remove(&id) {
             let is_waited_for = matches!(
                 self.owners.get(&conn),
-                Some(
-                    Owner::Arriving
-                        | Owner::Connecting(_)
-                        | Owner::Peer(_)
-                        | Owner::ServiceArriving(_)
-                        | Owner::ServiceDialing(_)
-                )
+                Some(Owner::Arriving | Owner::Connecting(_) | Owner::Peer(_))
             );
             let reason = match (plain.lost, failure) {
                 (Some(reason), _) | (None, Some(reason)) => Some(reason),
@@ -310,21 +347,29 @@ impl Node {
             }
         } else if let Some(&Owner::Tie(key)) = self.owners.get(&conn)
             && let Some(tie) = self.ties.get_mut(&key)
-            && let User::Adapter(user) = &mut tie.user
         {
-            match (user.take(), failure) {
-                (Some(command), Some(reason)) => self.outputs.push_back(Output::Reply(command, Reply::Error(reason))),
-                (Some(command), None) => {
-                    let reason = String::from("the dial was given up");
-                    self.outputs.push_back(Output::Reply(command, Reply::Error(reason)));
+            match (&mut tie.user, failure) {
+                (User::Adapter(user), failure) if user.is_some() => {
+                    let reason = failure.unwrap_or_else(|| "the dial was given up".into());
+                    let answer = user.take().map(|command| Output::Reply(command, Reply::Error(reason)));
+                    self.outputs.extend(answer);
                 }
-                (None, Some(reason)) => self.log(Level::Debug, alloc::format!("mesh stream ended: {reason}")),
-                (None, None) => {}
+                (User::Socket(Stage::Dialled), Some(reason)) => self.service_refused(now, id, &reason),
+                (User::Socket(Stage::Arriving(_)), Some(reason)) => self.refused(&reason),
+                (User::Adapter(_) | User::Socket(_), Some(reason)) => {
+                    self.log(Level::Debug, alloc::format!("mesh stream ended: {reason}"));
+                }
+                (User::Adapter(_) | User::Socket(_) | User::Node(_), _) => {}
             }
         }
+        self.services.on_closed(id);
         // Harmless for a pipe that the node has forgotten, as after a dial that failed.
         if let Some(pipe) = self.pipes.get_mut(&id) {
-            pipe.on_gone();
+            if has_failed {
+                pipe.on_failed();
+            } else {
+                pipe.on_gone();
+            }
             if self.owners.contains_key(&conn) {
                 self.touch(conn);
             } else {
@@ -343,15 +388,20 @@ impl Node {
             Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
             Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
             Some(Owner::Arriving) => self.log(Level::Debug, alloc::format!("control session refused: {reason}")),
-            Some(Owner::ServiceArriving(_)) => {
-                self.log(Level::Debug, alloc::format!("stream for a service refused: {reason}"));
-            }
-            Some(Owner::ServiceDialing(pipe)) => self.service_failed(now, pipe, reason),
-            Some(Owner::Bridge(other)) => self.conn_abort(now, other, reason),
-            // The connect is under way, and closed when it is done.
-            Some(Owner::ServiceConnecting(_) | Owner::ServiceWaiting(_) | Owner::ServiceCancelled) => {}
-            Some(Owner::Dialing(..) | Owner::Tie(_)) | None => {}
+            // Of streams that are tied to other pipes.
+            Some(
+                Owner::Dialing(..)
+                | Owner::Tie(_)
+                | Owner::ServiceDialing(_)
+                | Owner::ServiceWaiting(_)
+                | Owner::ServiceCancelled,
+            )
+            | None => {}
         }
+    }
+
+    fn refused(&mut self, reason: &str) {
+        self.log(Level::Debug, alloc::format!("stream for a service refused: {reason}"));
     }
 
     /// Ends handshakes that take too long.

@@ -91,6 +91,10 @@ struct Connection {
     service: ServiceIndex,
     /// Who has connected, for logs.
     from: String,
+    /// Its local socket is being connected: it counts until that is over.
+    is_connecting: bool,
+    /// Its pipe is closed.
+    is_closed: bool,
 }
 
 impl Services {
@@ -173,15 +177,45 @@ impl Services {
             return Err(alloc::format!("limit of {limit} connections reached"));
         }
         entry.connections += 1;
-        self.connections.insert(pipe, Connection { service, from });
+        let connection = Connection {
+            service,
+            from,
+            is_connecting: false,
+            is_closed: false,
+        };
+        self.connections.insert(pipe, connection);
         Ok(())
     }
 
-    /// A connection is gone. Harmless for pipes of others.
+    /// The local socket of a connection is being connected.
+    pub fn on_connecting(&mut self, pipe: PipeId) {
+        if let Some(connection) = self.connections.get_mut(&pipe) {
+            connection.is_connecting = true;
+        }
+    }
+
+    /// That is over, whether it succeeded or not.
+    pub fn on_connected(&mut self, pipe: PipeId) {
+        if let Some(connection) = self.connections.get_mut(&pipe) {
+            connection.is_connecting = false;
+            if connection.is_closed {
+                self.on_closed(pipe);
+            }
+        }
+    }
+
+    /// The pipe of a connection is closed. Harmless for pipes of others.
     pub fn on_closed(&mut self, pipe: PipeId) {
-        if let Some(connection) = self.connections.remove(&pipe)
-            && let Some(entry) = self.get_mut(connection.service)
-        {
+        let Some(connection) = self.connections.get_mut(&pipe) else {
+            return;
+        };
+        connection.is_closed = true;
+        if connection.is_connecting {
+            return;
+        }
+        let service = connection.service;
+        self.connections.remove(&pipe);
+        if let Some(entry) = self.get_mut(service) {
             entry.connections -= 1;
         }
     }
@@ -365,6 +399,29 @@ mod tests {
             services.on_closed(PipeId(pipe));
         }
         assert!(services.is_empty());
+    }
+
+    #[test]
+    fn a_connection_counts_while_its_socket_is_being_connected() {
+        let mut services = services();
+        for is_first_closed in [true, false] {
+            services.admit(TCP_CLIENT, PipeId(1), "x".into()).unwrap();
+            services.on_connecting(PipeId(1));
+            if is_first_closed {
+                services.on_closed(PipeId(1));
+                assert_eq!(
+                    services.len(),
+                    1,
+                    "who breaks off quickly opens no more sockets than others"
+                );
+                services.on_connected(PipeId(1));
+            } else {
+                services.on_connected(PipeId(1));
+                assert_eq!(services.len(), 1);
+                services.on_closed(PipeId(1));
+            }
+            assert!(services.is_empty());
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
-use receptor_host::adapter::Machine;
+use receptor_host::adapter::{Machine, SecureEnd};
 
 use super::Driver;
 use crate::arrivals::Arrival;
@@ -145,12 +145,18 @@ impl<M: Machine> Driver<M> {
             } => {
                 let (pipe, local) = self.new_pipe();
                 self.input(Input::Pipe(pipe, PipeInput::OpenService { service, remote }));
-                self.spawner.spawn(services::serve(socket, local));
+                self.spawner
+                    .spawn(services::serve(socket, SecureEnd::new(local, Arc::clone(&self.tls))));
             }
             Arrival::Connected(id, pipe, Ok(socket)) => {
-                let local = self.add_pipe(pipe);
+                let refused = match self.sockets.remove(&pipe) {
+                    Some(waiting) => waiting.send(socket).err(),
+                    None => Some(socket),
+                };
+                if let Some(socket) = refused {
+                    socket.break_off();
+                }
                 self.input(Input::Done(id, TaskResult::Connected));
-                self.spawner.spawn(services::serve(socket, local));
             }
             Arrival::Connected(id, _, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::Done(id, result) => self.input(Input::Done(id, result)),

@@ -86,6 +86,42 @@ impl State {
             self.outgoing.push_back(std::mem::take(&mut self.tail).freeze());
         }
     }
+
+    /// Credit for as many of `wanted` bytes as there is: at least one, unless none is wanted.
+    fn claim(&mut self, wanted: usize) -> Claim {
+        if self.closed_by_node || self.outgoing_ended || self.outgoing_broken {
+            return Claim::Closed;
+        }
+        let count = wanted.min(self.credit);
+        if count == 0 && wanted > 0 {
+            return Claim::Blocked;
+        }
+        self.credit -= count;
+        Claim::Granted(count)
+    }
+
+    /// A whole piece, for which there was credit.
+    fn push(&mut self, data: Bytes) {
+        if !data.is_empty() {
+            self.close_tail();
+            self.outgoing.push_back(data);
+        }
+    }
+
+    /// The writer is woken when the node grants more.
+    fn await_credit<T>(&mut self, cx: &Context<'_>) -> Poll<T> {
+        self.writer = Some(cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+/// What a writer gets.
+enum Claim {
+    Granted(usize),
+    /// No credit is left.
+    Blocked,
+    /// Nothing can be written any more.
+    Closed,
 }
 
 /// What the local side did since the driver last looked. To be told to the node in the order of the fields.
@@ -229,15 +265,11 @@ impl LocalEnd {
     /// was shut down.
     pub fn poll_write(&self, cx: &mut Context<'_>, data: &[u8]) -> Poll<Option<usize>> {
         let mut state = self.shared.lock();
-        if state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
-            return Poll::Ready(None);
-        }
-        let count = data.len().min(state.credit);
-        if count == 0 && !data.is_empty() {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.credit -= count;
+        let count = match state.claim(data.len()) {
+            Claim::Granted(count) => count,
+            Claim::Blocked => return state.await_credit(cx),
+            Claim::Closed => return Poll::Ready(None),
+        };
         state.tail.extend_from_slice(&data[..count]);
         drop(state);
         self.shared.flag.raise();
@@ -248,18 +280,10 @@ impl LocalEnd {
     /// size: small ones are better copied together.
     pub fn poll_write_bytes(&self, cx: &mut Context<'_>, data: &mut Bytes) -> Poll<Option<()>> {
         let mut state = self.shared.lock();
-        if state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
-            return Poll::Ready(None);
-        }
-        let count = data.len().min(state.credit);
-        if count == 0 && !data.is_empty() {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
-        }
-        state.credit -= count;
-        if count > 0 {
-            state.close_tail();
-            state.outgoing.push_back(data.split_to(count));
+        match state.claim(data.len()) {
+            Claim::Granted(count) => state.push(data.split_to(count)),
+            Claim::Blocked => return state.await_credit(cx),
+            Claim::Closed => return Poll::Ready(None),
         }
         drop(state);
         self.shared.flag.raise();
@@ -269,13 +293,10 @@ impl LocalEnd {
     /// As [`LocalEnd::poll_write_bytes`], and nobody waits: `false` if nothing was written.
     pub fn try_write_bytes(&self, data: &mut Bytes) -> bool {
         let mut state = self.shared.lock();
-        let count = data.len().min(state.credit);
-        if count == 0 || state.closed_by_node || state.outgoing_ended || state.outgoing_broken {
+        let Claim::Granted(count @ 1..) = state.claim(data.len()) else {
             return false;
-        }
-        state.credit -= count;
-        state.close_tail();
-        state.outgoing.push_back(data.split_to(count));
+        };
+        state.push(data.split_to(count));
         drop(state);
         self.shared.flag.raise();
         true
@@ -293,8 +314,7 @@ impl LocalEnd {
             return Poll::Ready(None);
         }
         if state.credit < least {
-            state.writer = Some(cx.waker().clone());
-            return Poll::Pending;
+            return state.await_credit(cx);
         }
         Poll::Ready(Some(state.credit))
     }

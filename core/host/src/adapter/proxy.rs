@@ -1,7 +1,7 @@
-//! The bytes of a service's connection: between a socket and the local end of a pipe, each half closing on its own.
+//! The bytes of a service's connection: between a socket and the local end of its stream, each half closing on its own.
 //!
-//! [`Proxy`] is polled by one task of the adapter. Bytes are read in large pieces into fresh memory, which then goes on as
-//! it is, and written gathered. It holds at most one piece per direction beside what the pipe's windows hold.
+//! [`Proxy`] is polled by one task of the adapter, and does what protects the stream in it. Bytes are read in large pieces
+//! and written gathered. It holds at most one piece per direction beside what the pipe's windows hold.
 
 use std::collections::VecDeque;
 use std::io::{self, IoSlice};
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 
-use super::{Incoming, LocalEnd};
+use super::{Incoming, SecureEnd};
 use crate::{local_socket, socket_file};
 
 /// Least and most bytes read at one time.
@@ -69,13 +69,17 @@ pub trait LocalSocket {
 #[derive(Debug)]
 pub struct Proxy<S> {
     socket: S,
-    end: LocalEnd,
+    end: SecureEnd,
+    /// The handshake is done.
+    is_secured: bool,
     /// Where the next read goes to, and its size.
     buffer: Vec<u8>,
     read_size: usize,
     /// What was read and not yet taken by the pipe.
     outbound: Bytes,
-    /// The socket sends no more, and the pipe knows; or the pipe takes no more.
+    /// The socket sends no more.
+    is_outbound_ended: bool,
+    /// And the pipe knows; or the pipe takes no more.
     is_outbound_done: bool,
     /// What the mesh sent and the socket has not taken.
     inbound: VecDeque<Bytes>,
@@ -93,14 +97,16 @@ pub struct Proxy<S> {
 struct Over;
 
 impl<S: LocalSocket> Proxy<S> {
-    /// A connection whose bytes go through `end`.
-    pub fn new(socket: S, end: LocalEnd) -> Self {
+    /// A connection whose bytes go through `end`, after its handshake.
+    pub fn new(socket: S, end: SecureEnd) -> Self {
         Self {
             socket,
             end,
+            is_secured: false,
             buffer: Vec::new(),
             read_size: READ_LEAST,
             outbound: Bytes::new(),
+            is_outbound_ended: false,
             is_outbound_done: false,
             inbound: VecDeque::new(),
             inbound_bytes: 0,
@@ -113,6 +119,9 @@ impl<S: LocalSocket> Proxy<S> {
 
     /// Carries what can be carried; ready when both directions have ended, or one side broke.
     pub fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        if !self.is_secured && ready!(self.poll_handshake(cx)).is_err() {
+            return Poll::Ready(());
+        }
         for _ in 0..TURNS {
             let inbound = self.poll_inbound(cx);
             let outbound = self.poll_outbound(cx);
@@ -134,11 +143,19 @@ impl<S: LocalSocket> Proxy<S> {
 
     /// Whether something has to be looked at that wakes nobody.
     pub fn wants_tick(&self) -> bool {
-        self.is_outbound_done || self.is_closed
+        !self.is_secured || self.is_outbound_done || self.is_closed
     }
 
     /// Looks at it; ready when the connection is over.
     pub fn tick(&mut self) -> Poll<()> {
+        if !self.is_secured {
+            // Who has gone in peace is still to be heard, who broke off is not.
+            return if socket_file::is_broken(&self.socket.as_fd()) {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            };
+        }
         if self.is_closed {
             self.idle_ticks += 1;
         }
@@ -148,6 +165,26 @@ impl<S: LocalSocket> Proxy<S> {
             return Poll::Ready(());
         }
         Poll::Pending
+    }
+
+    /// Opens the stream, and looks whether anybody still wants it.
+    fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Over>> {
+        match self.end.poll_handshake(cx) {
+            Poll::Ready(true) => {
+                self.is_secured = true;
+                Poll::Ready(Ok(()))
+            }
+            Poll::Ready(false) => {
+                local_socket::break_off(self.socket.as_fd());
+                Poll::Ready(Err(Over))
+            }
+            Poll::Pending => {
+                if self.outbound.is_empty() && !self.is_outbound_ended {
+                    ready!(self.poll_receive(cx)).map_err(|_| Over)?;
+                }
+                Poll::Pending
+            }
+        }
     }
 
     /// One write from the mesh to the socket.
@@ -212,12 +249,25 @@ impl<S: LocalSocket> Proxy<S> {
         if self.is_outbound_done {
             return Poll::Pending;
         }
-        if self.outbound.is_empty() && ready!(self.poll_receive(cx)).map_err(|_| Over)? == 0 {
-            self.end.shut_down();
-            self.is_outbound_done = true;
-            self.buffer = Vec::new();
-            return Poll::Ready(Ok(()));
+        if self.outbound.is_empty() && !self.is_outbound_ended {
+            ready!(self.poll_receive(cx)).map_err(|_| Over)?;
         }
+        let is_open = if self.is_outbound_ended && self.outbound.is_empty() {
+            self.is_outbound_done = ready!(self.end.poll_shut_down(cx)).is_some();
+            self.is_outbound_done
+        } else {
+            ready!(self.poll_pass_on(cx)).is_some()
+        };
+        if !is_open {
+            // The node has closed; its last words go on without us.
+            self.is_outbound_done = true;
+            self.outbound = Bytes::new();
+        }
+        Poll::Ready(Ok(()))
+    }
+
+    /// Passes on what was read. `None` if the stream takes no more.
+    fn poll_pass_on(&mut self, cx: &mut Context<'_>) -> Poll<Option<()>> {
         while !self.outbound.is_empty() {
             let taken = if self.outbound.len() > COPY_MOST {
                 ready!(self.end.poll_write_bytes(cx, &mut self.outbound))
@@ -226,15 +276,19 @@ impl<S: LocalSocket> Proxy<S> {
                 taken.map(|count| self.outbound.advance(count))
             };
             if taken.is_none() {
-                // The node has closed; its last words go on without us.
-                self.is_outbound_done = true;
-                self.outbound = Bytes::new();
+                return Poll::Ready(None);
             }
         }
-        Poll::Ready(Ok(()))
+        // The bytes went into records: what they were in is good for the next read.
+        if let Ok(used) = std::mem::take(&mut self.outbound).try_into_mut() {
+            self.buffer = used.into();
+            self.buffer.clear();
+        }
+        Poll::Ready(Some(()))
     }
 
-    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+    /// One read, or the end of the socket's bytes.
+    fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let (buffer, size) = (&mut self.buffer, self.read_size);
         let received = self.socket.poll_read(cx, &mut |socket| {
             // Only now, so that idle connections hold no memory.
@@ -245,9 +299,9 @@ impl<S: LocalSocket> Proxy<S> {
                 exhausted: 0 < count && count < buffer.capacity(),
             })
         });
-        let Poll::Ready(Ok(count)) = received else {
+        let Poll::Ready(Ok(count @ 1..)) = received else {
             self.buffer = Vec::new();
-            return received;
+            return received.map_ok(|_| self.is_outbound_ended = true);
         };
         self.read_size = match count {
             _ if count >= size => (size * 2).min(READ_MOST),
@@ -266,6 +320,9 @@ impl<S: LocalSocket> Proxy<S> {
             }
             self.outbound = Bytes::from(piece);
         }
-        Poll::Ready(Ok(count))
+        Poll::Ready(Ok(()))
     }
 }
+
+#[cfg(test)]
+mod tests;
