@@ -4,6 +4,7 @@ use std::hint::black_box;
 
 use bytes::{BufMut, BytesMut};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
+use receptor_core::firewall::Rules;
 use receptor_core::id::LinkId;
 use receptor_core::link::framing;
 use receptor_tests::relay::{Relay, data};
@@ -26,11 +27,20 @@ fn read(payload: usize) -> (BytesMut, usize) {
 
 fn forward(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("forward");
-    for payload in [64, 16 << 10] {
-        let mut relay = Relay::new(&["left", "right"]);
+    let rules = [
+        [("action", Some("drop")), ("fromnode", Some("/(?i)edge-[0-9]+/"))],
+        [("action", Some("reject")), ("toservice", Some("control"))],
+    ];
+    let rules = Rules::from_fields(rules).expect("good rules");
+    for (payload, rules, name) in [
+        (64, Rules::default(), ""),
+        (64, rules, ", firewall"),
+        (16 << 10, Rules::default(), ""),
+    ] {
+        let mut relay = Relay::with_firewall(&["left", "right"], rules);
         let (template, frames) = read(payload);
         group.throughput(Throughput::Elements(frames as u64));
-        group.bench_function(format!("{payload} B"), |bencher| {
+        group.bench_function(format!("{payload} B{name}"), |bencher| {
             bencher.iter_batched(
                 || (template.clone(), Vec::with_capacity(frames)),
                 |(mut buffer, mut pulled)| {

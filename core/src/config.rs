@@ -5,6 +5,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
+use crate::firewall::Rules;
 use crate::id::{NodeId, ServiceName};
 
 /// Configuration of a node. Plain data.
@@ -27,6 +28,8 @@ pub struct Config {
     pub strict: bool,
     /// HTTP proxies on the way to WebSocket peers.
     pub proxies: ProxySettings,
+    /// Which data messages pass.
+    pub firewall: Rules,
     /// Control services.
     pub control_services: Vec<ControlService>,
     /// Whether remote work runs over work sessions (`docs/protocol-extended.md` §5) where the other node speaks them too.
@@ -58,6 +61,7 @@ impl Config {
             backends: Vec::new(),
             strict: false,
             proxies: ProxySettings::default(),
+            firewall: Rules::default(),
             control_services: Vec::new(),
             work_sessions: true,
             services: Vec::new(),

@@ -143,6 +143,7 @@ pub mod config;
 pub mod control;
 pub mod deadline;
 pub mod error;
+pub mod firewall;
 pub mod id;
 pub mod link;
 pub mod netceptor;

@@ -10,6 +10,7 @@
 mod classic;
 mod control;
 mod extended;
+mod firewall;
 mod frame;
 mod link;
 mod node;
@@ -23,6 +24,7 @@ mod work;
 pub use classic::{advert, route, unreachable};
 pub use control::control;
 pub use extended::extended;
+pub use firewall::firewall;
 pub use frame::data;
 pub use link::link;
 pub use node::node;
@@ -42,6 +44,7 @@ pub const PARSERS: &[(&str, Target)] = &[
     ("unreachable", unreachable),
     ("extended", extended),
     ("work", work),
+    ("firewall", firewall),
 ];
 
 /// Targets that drive machines, by the name of their binary.

@@ -3,6 +3,7 @@
 use bytes::BytesMut;
 use receptor_core::config::{Backend, BackendKind, Config};
 use receptor_core::deadline::Deadline;
+use receptor_core::firewall::Rules;
 use receptor_core::id::{BackendId, LinkId, NameHash, ServiceName};
 use receptor_core::node::Node;
 use receptor_core::node::io::{Input, LinkInput, Output, Task, TaskResult};
@@ -27,6 +28,11 @@ pub struct Relay {
 impl Relay {
     /// A node with routes to all of `neighbours`.
     pub fn new(neighbours: &[&str]) -> Self {
+        Self::with_firewall(neighbours, Rules::default())
+    }
+
+    /// The same behind a firewall.
+    pub fn with_firewall(neighbours: &[&str], rules: Rules) -> Self {
         let mut config = Config::new(RELAY.into());
         config.backends = vec![Backend {
             kind: BackendKind::External,
@@ -34,6 +40,7 @@ impl Relay {
             node_costs: Default::default(),
             allowed_peers: None,
         }];
+        config.firewall = rules;
         let now = Instant::ZERO;
         let node = Node::new(config, [1; 32], clocks(now)).expect("a valid configuration");
         let mut relay = Self { node, now };

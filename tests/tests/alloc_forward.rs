@@ -5,6 +5,7 @@ use std::cell::Cell;
 use std::hint::black_box;
 
 use bytes::{BufMut, BytesMut};
+use receptor_core::firewall::Rules;
 use receptor_core::id::LinkId;
 use receptor_core::link::framing;
 use receptor_core::time::Duration;
@@ -66,10 +67,24 @@ fn frames(count: usize, payload: usize) -> Vec<BytesMut> {
 
 #[test]
 fn forwarding_allocates_nothing() {
+    forward_through(Relay::new(&["left", "right"]));
+}
+
+/// Rules are asked once about these flows, which is while nobody counts.
+#[test]
+fn forwarding_behind_a_firewall_allocates_nothing() {
+    let rules = [
+        [("action", Some("drop")), ("fromnode", Some("/(?i)EDGE-[0-9]+/"))],
+        [("action", Some("accept")), ("toservice", Some("/rec.*/"))],
+    ];
+    let rules = Rules::from_fields(rules).expect("good rules");
+    forward_through(Relay::with_firewall(&["left", "right"], rules));
+}
+
+fn forward_through(mut relay: Relay) {
     const BATCH: usize = 64;
     const BATCHES: usize = 20;
     let (from, to) = (LinkId(0), LinkId(1));
-    let mut relay = Relay::new(&["left", "right"]);
     let mut pulled = Vec::with_capacity(BATCH);
     let mut forward = |batch: Vec<BytesMut>| {
         let count = batch.len();

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use receptor_core::config::{Config as CoreConfig, SocketFile};
+use receptor_core::firewall::Rules;
 use receptor_core::id::{NodeId, ServiceName};
 
 use super::backends;
@@ -113,6 +114,7 @@ fn node(item: &Item, host: &Host) -> Result<Node> {
         id: NodeId::new(id),
         data_dir,
         idle_timeout: idle_timeout(item)?,
+        firewall: firewall(item)?,
     })
 }
 
@@ -124,6 +126,12 @@ fn check_directory_name(id: &str) -> Result<()> {
         )));
     }
     Ok(())
+}
+
+fn firewall(item: &Item) -> Result<Rules> {
+    let rules = item.maps("firewallrules").iter();
+    let fields = rules.map(|rule| rule.iter().map(|(key, text)| (key.as_str(), text.as_deref())));
+    Rules::from_fields(fields).map_err(|error| ConfigError::new(error.to_string()))
 }
 
 fn idle_timeout(item: &Item) -> Result<Duration> {
@@ -195,7 +203,6 @@ fn refuse(item: &Item) -> Result<()> {
         return Err(ConfigError::unsupported(name));
     }
     let params: &[&str] = match name {
-        "node" => &["firewallrules"],
         "tcp-listener" | "tcp-peer" => &["tls"],
         "control-service" => &["tls", "tcplisten", "tcptls"],
         "tcp-server" | "tcp-client" => &["tlsserver", "tlsclient"],

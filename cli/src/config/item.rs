@@ -155,6 +155,14 @@ impl Item {
         }
     }
 
+    /// Maps of texts; none if absent. `None` stands for a value that is no text.
+    pub fn maps(&self, param: &str) -> &[Vec<(String, Option<String>)>] {
+        match self.values.get(param) {
+            Some(Value::Maps(maps)) => maps,
+            _ => &[],
+        }
+    }
+
     /// Whether something that is not empty was given for a parameter without a default.
     pub fn has(&self, param: &str) -> bool {
         match self.values.get(param) {

@@ -362,14 +362,61 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
     ] {
         assert_eq!(error(args, ""), format!("not supported yet: {name}"), "{args}");
     }
-    assert_eq!(
-        error("-c f", "- node: {firewallrules: [{action: reject}]}"),
-        "not supported yet: node firewallrules"
-    );
     config(
         "-c f",
         "- node: {firewallrules: []}\n- tcp-peer: {address: 'a:1', tls: ''}\n",
     );
+}
+
+/// `security.md` §13.1; and what a classic node drops in silence is refused.
+#[test]
+fn firewall_rules() {
+    let rules = config(
+        "-c f",
+        "- node: {firewallrules: [{Action: REJECT, toNode: a, toservice: ''}, {action: drop, fromnode: '/(?i)x|y/'}]}\n- local-only",
+    )
+    .node
+    .firewall;
+    let shown: Vec<_> = rules.as_slice().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        shown,
+        ["action: reject, tonode: a", "action: drop, fromnode: /(?i)x|y/"]
+    );
+    assert!(config("--local-only", "").node.firewall.is_empty());
+    for (rules, text) in [
+        ("{}", "error in rule 0: unknown action: "),
+        (
+            "{action: accept}, {action: refuse}",
+            "error in rule 1: unknown action: refuse",
+        ),
+        (
+            "{action: drop, node: x}",
+            "error in rule 0: invalid filewall rule. unknown key: node",
+        ),
+        (
+            "{action: drop, tonode: 7}",
+            "error in rule 0: invalid firewall rule. tonode must be a string",
+        ),
+        (
+            "{action: drop, tonode: null}",
+            "error in rule 0: invalid firewall rule. tonode must be a string",
+        ),
+        (
+            "{action: drop, tonode: /foo}",
+            "error in rule 0: tonode: the regular expression \"/foo\" has no closing /",
+        ),
+        (
+            "{action: drop, tonode: /}",
+            "error in rule 0: tonode: the regular expression \"/\" has no closing /",
+        ),
+        (
+            "{action: drop, tonode: '/a(/'}",
+            "error in rule 0: tonode: the regular expression \"/a(/\": unclosed group",
+        ),
+    ] {
+        let file = format!("- node: {{firewallrules: [{rules}]}}\n- local-only");
+        assert_eq!(error("-c f", &file), text);
+    }
 }
 
 #[test]

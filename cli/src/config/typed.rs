@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use receptor_core::config::{BackendKind, Service, SocketFile};
+use receptor_core::firewall::Rules;
 use receptor_core::id::{NodeId, ServiceName};
 
 use crate::logging::Level;
@@ -33,7 +34,7 @@ pub struct Config {
 }
 
 /// `node`.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Node {
     /// Node ID.
     pub id: NodeId,
@@ -41,6 +42,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// A connection without received traffic for longer is dropped.
     pub idle_timeout: Duration,
+    /// Which data messages pass.
+    pub firewall: Rules,
 }
 
 /// What makes links, or stands for their absence: `tcp-listener`, `tcp-peer` and so on, and `local-only`.

@@ -21,6 +21,8 @@ pub enum Value {
     Texts(Vec<String>),
     /// Numbers by name.
     Costs(BTreeMap<String, f64>),
+    /// Maps of texts, keys as they were given; `None` is a value that is no text.
+    Maps(Vec<Vec<(String, Option<String>)>>),
     /// A structure that no part of this program reads yet; its form was checked.
     Unread {
         /// Whether there is nothing in it.
@@ -90,10 +92,9 @@ impl Value {
             (Kind::AnyMap, Yaml::Map(entries)) => Self::Unread {
                 empty: entries.is_empty(),
             },
-            (Kind::Maps, Yaml::List(nodes)) if nodes.iter().all(|node| matches!(node.value, Yaml::Map(_))) => {
-                Self::Unread {
-                    empty: nodes.is_empty(),
-                }
+            (Kind::Maps, Yaml::List(nodes)) => {
+                let maps: Option<_> = nodes.iter().map(text_map).collect();
+                Self::Maps(maps.ok_or_else(|| mismatch(kind))?)
             }
             _ => return Err(mismatch(kind)),
         }))
@@ -115,6 +116,19 @@ fn scalar_text(node: &Node) -> Option<String> {
         Yaml::Bool(value) => Some(value.to_string()),
         Yaml::Null | Yaml::List(_) | Yaml::Map(_) => None,
     }
+}
+
+/// A map with scalar keys. Only texts are values: what looks like one may have been meant as another.
+fn text_map(node: &Node) -> Option<Vec<(String, Option<String>)>> {
+    let Yaml::Map(entries) = &node.value else { return None };
+    let entry = |(key, value): &(Node, Node)| {
+        let text = match &value.value {
+            Yaml::Text(text) => Some(text.clone()),
+            _ => None,
+        };
+        Some((scalar_text(key)?, text))
+    };
+    entries.iter().map(entry).collect()
 }
 
 fn number(node: &Node) -> Option<f64> {
@@ -249,8 +263,11 @@ mod tests {
         assert!(yaml(Kind::CostMap, "{a: '1'}").is_err());
         assert_eq!(yaml(Kind::CostMap, "~"), Ok(None));
         assert_eq!(
-            yaml(Kind::Maps, "[{action: drop}]"),
-            Ok(Some(Value::Unread { empty: false }))
+            yaml(Kind::Maps, "[{action: drop, tonode: 1}, {}]"),
+            Ok(Some(Value::Maps(vec![
+                vec![("action".into(), Some("drop".into())), ("tonode".into(), None)],
+                vec![]
+            ])))
         );
         assert!(yaml(Kind::Maps, "[drop]").is_err());
         assert!(yaml(Kind::Maps, "'[]'").is_err());

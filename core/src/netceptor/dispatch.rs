@@ -41,6 +41,8 @@ pub enum DropReason {
     Expired,
     /// From `ping` to `ping`: an answer would be answered (`wire.md` §19).
     PingFromPing,
+    /// A firewall rule said so; if it was to reject, the source was told.
+    Firewall,
 }
 
 impl DropReason {
@@ -52,6 +54,7 @@ impl DropReason {
             Self::NoRoute => "no route to node",
             Self::Expired => Unreachable::MESSAGE_EXPIRED,
             Self::PingFromPing => "ping from ping",
+            Self::Firewall => Unreachable::BLOCKED_BY_FIREWALL,
         }
     }
 }
@@ -90,6 +93,15 @@ impl Router {
     /// one byte is patched: nothing is allocated, no name is looked up.
     #[inline]
     pub fn classify_data(&mut self, now: Now, frame: &mut [u8]) -> DataVerdict {
+        if let Some(reason) = self.refused(now, frame) {
+            return DataVerdict::Drop(reason);
+        }
+        self.classify_allowed(now, frame)
+    }
+
+    /// As [`Router::classify_data`], behind the firewall.
+    #[inline]
+    fn classify_allowed(&mut self, now: Now, frame: &mut [u8]) -> DataVerdict {
         let Some(to) = data::to_hash(frame) else {
             return DataVerdict::Drop(DropReason::Malformed);
         };
@@ -137,8 +149,8 @@ impl Router {
         header.emit(room);
         match self.classify_local(now, frame) {
             DataVerdict::Drop(DropReason::NoRoute) => Err(SendError::NoRoute),
-            // The origin of an expired message is told by an unreachable message; the call succeeds.
-            DataVerdict::Drop(DropReason::Expired) => Ok(DataVerdict::Consumed),
+            // The origin is told by an unreachable message, or not at all; the call succeeds.
+            DataVerdict::Drop(DropReason::Expired | DropReason::Firewall) => Ok(DataVerdict::Consumed),
             verdict => Ok(verdict),
         }
     }
@@ -146,11 +158,14 @@ impl Router {
     /// As [`Router::classify_data`], for a message made here: it may name a destination that nobody has heard of, and then
     /// hops expire before the route is missed (`wire.md` §17.1).
     fn classify_local(&mut self, now: Now, frame: &mut [u8]) -> DataVerdict {
+        if let Some(reason) = self.refused(now, frame) {
+            return DataVerdict::Drop(reason);
+        }
         let remote = data::to_hash(frame).is_some_and(|to| self.forwarding.route(to) != Route::Local);
         if remote && data::hops(frame) == 0 {
             return self.expired(now, frame);
         }
-        self.classify_data(now, frame)
+        self.classify_allowed(now, frame)
     }
 
     /// Nobody on this node takes messages for the service in `header`, which came in a [`DataVerdict::Deliver`]. Its source
@@ -240,7 +255,7 @@ impl Router {
     }
 
     /// Tells the source of a message what became of it. Both names must be known: the notice spells them out.
-    fn send_unreachable(&mut self, now: Now, header: &Header, problem: &str) {
+    pub(super) fn send_unreachable(&mut self, now: Now, header: &Header, problem: &str) {
         let Some(from_node) = self.name_of(header.from).map(|id| id.as_str().to_owned()) else {
             return;
         };

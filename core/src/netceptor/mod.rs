@@ -16,6 +16,7 @@ mod database;
 mod dispatch;
 mod duplicate;
 mod exchange;
+mod firewall;
 mod flood;
 mod forward;
 mod names;
@@ -54,6 +55,7 @@ use crate::wire::classic::{Ext, RoutingUpdate};
 use crate::wire::data::Header;
 use adverts::Adverts;
 use database::{Database, OwnRecord};
+use firewall::Firewall;
 use forward::Forwarding;
 use names::{Names, OWN};
 use neighbour::Neighbour;
@@ -218,6 +220,7 @@ pub struct Router {
     seen: Seen,
     neighbours: BTreeMap<LinkId, Neighbour>,
     forwarding: Forwarding,
+    firewall: Firewall,
     paths: Paths,
     new_paths: Vec<Option<Path>>,
     ports: Ports,
@@ -235,6 +238,7 @@ pub struct Router {
     strays: BTreeMap<Arc<str>, i128>,
     database_changed: Instant,
     log_gate: Gate,
+    firewall_gate: Gate,
     notice_gate: Gate,
     notice_due: Due,
     impostors: BTreeSet<u64>,
@@ -270,6 +274,7 @@ impl Router {
             seen: Seen::new(now.mono, seed),
             neighbours: BTreeMap::new(),
             forwarding: Forwarding::new(own_hash, seed),
+            firewall: Firewall::new(seed),
             paths: Paths::default(),
             new_paths: Vec::new(),
             ports: Ports::new(limits.streams.saturating_add(limits.sessions)),
@@ -286,6 +291,7 @@ impl Router {
             strays: BTreeMap::new(),
             database_changed: now.mono,
             log_gate: Gate::default(),
+            firewall_gate: Gate::default(),
             notice_gate: Gate::default(),
             notice_due: Due::default(),
             impostors: BTreeSet::new(),

@@ -47,6 +47,10 @@ impl Node {
                 }
             }
             Command::Listen { service, advertise } => done(self.listen(now, &service, advertise)),
+            Command::SetFirewall(rules) => {
+                self.net.set_firewall(rules);
+                Reply::Done
+            }
             Command::Unlisten { service } => done(self.unlisten(now, service).map(|()| None)),
             Command::OpenPort {
                 port,

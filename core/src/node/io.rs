@@ -7,6 +7,7 @@ use core::time::Duration;
 use bytes::{Bytes, BytesMut};
 
 use crate::config::{HttpProxy, ListenerTransport, PeerTransport};
+use crate::firewall::Rules;
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
 use crate::quic::{FromEndpoint, ToEndpoint};
@@ -178,6 +179,8 @@ pub enum Command {
         /// Advertise it with these tags.
         advertise: Option<Vec<(String, String)>>,
     },
+    /// Let these firewall rules decide about every message from now on.
+    SetFirewall(Rules),
     /// Stop listening.
     Unlisten {
         /// The service.

@@ -277,7 +277,7 @@ impl Endpoint {
 
     fn on_unreachable(&mut self, path: Path, problem: &str) {
         // Everything else may pass; it is waited out.
-        if !matches!(problem, text::SERVICE_UNKNOWN | text::NO_ROUTE) {
+        if !matches!(problem, text::SERVICE_UNKNOWN | text::NO_ROUTE | text::BLOCKED) {
             return;
         }
         let Some(local) = self.locals.get(&path.local_service) else {

@@ -12,6 +12,8 @@ pub(super) const HANDSHAKE: &str = "timeout: handshake did not complete in time"
 pub(super) const SERVICE_UNKNOWN: &str = "service unknown";
 /// The origin's own error that ends a dial.
 pub(super) const NO_ROUTE: &str = "no route to node";
+/// As [`SERVICE_UNKNOWN`]; classic nodes wait for their time-out instead.
+pub(super) const BLOCKED: &str = "blocked by firewall";
 /// Said with code 0 when all is done; classic nodes take it as routine.
 pub(super) const NORMAL_CLOSE: &str = "normal close";
 /// The dialler did not open its stream in time.

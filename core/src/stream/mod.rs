@@ -62,6 +62,8 @@ pub const TIMEOUT_TEXT: &str = "timeout: no recent network activity";
 pub const SERVICE_UNKNOWN: &str = "service unknown";
 /// The origin's own error that ends a dial, but never a stream that was established (`wire.md` §21.5).
 pub const NO_ROUTE: &str = "no route to node";
+/// The problem of an unreachable message that ends a dial (`wire.md` §18). Classic nodes wait for their time-out instead.
+pub const BLOCKED: &str = "blocked by firewall";
 
 /// Codes of a reset that the machines use themselves. Applications use codes from 256.
 pub mod code {

@@ -105,6 +105,12 @@ impl Builder {
         self
     }
 
+    /// Firewall rules, as a YAML list on one line.
+    #[must_use]
+    pub fn firewall(self, rules: &str) -> Self {
+        self.with("node", "firewallrules", rules)
+    }
+
     /// No connections at all.
     #[must_use]
     pub fn local_only(self) -> Self {
@@ -202,6 +208,7 @@ impl Builder {
             // JSON strings are YAML strings.
             let parameters = parameters.iter().map(|(key, value)| match value.parse::<bool>() {
                 Ok(value) => format!("{key}: {value}"),
+                Err(_) if key == "firewallrules" => format!("{key}: {value}"),
                 Err(_) => format!("{key}: {}", Value::from(value.as_str())),
             });
             let parameters: Vec<_> = parameters.collect();

@@ -22,7 +22,7 @@ const SIBLINGS: &[&str] = &[
 ];
 
 /// What every part may use.
-const LEAFS: &[&str] = &["time", "rng", "id", "deadline", "error", "config"];
+const LEAFS: &[&str] = &["time", "rng", "id", "deadline", "error", "config", "firewall"];
 
 /// Crates that reach the outside world, or hide a clock, a thread or chance.
 const OUTSIDE: &[&str] = &[
@@ -51,6 +51,8 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "foldhash",
     "highway",
     "rand_chacha",
+    "regex-automata",
+    "regex-syntax",
     // Behind the features `quic` and `tls`.
     "quinn-proto",
     "rustls",
@@ -74,6 +76,7 @@ const ADAPTER_MAY: &[&str] = &[
     "receptor_core::config",
     "receptor_core::deadline",
     "receptor_core::error",
+    "receptor_core::firewall",
     "receptor_core::id",
     "receptor_core::time",
     "receptor_core::node",

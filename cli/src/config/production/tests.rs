@@ -66,19 +66,8 @@ fn without(text: &str, items: &[&str], lines: &[&str]) -> String {
 #[test]
 fn what_would_be_less_safe_or_less_connected_is_refused_by_name() {
     for (text, reason) in [
-        (CONTROL, "node firewallrules"),
-        (
-            &without(CONTROL, &[], &["firewallrules", "action:", "tonode", "toservice"]),
-            "tcp-peer tls",
-        ),
-        (
-            &without(
-                CONTROL,
-                &["tcp-peer"],
-                &["firewallrules", "action:", "tonode", "toservice"],
-            ),
-            "ws-peer",
-        ),
+        (CONTROL, "tcp-peer tls"),
+        (&without(CONTROL, &["tcp-peer"], &[]), "ws-peer"),
         (EXECUTION, "control-service tls"),
         (&without(EXECUTION, &["control-service"], &[]), "tcp-listener tls"),
         (HOP, "control-service tls"),
@@ -95,7 +84,7 @@ fn what_would_be_less_safe_or_less_connected_is_refused_by_name() {
 /// What remains is taken, and everything that has no effect yet is named.
 #[test]
 fn everything_else_is_accepted_and_what_has_no_effect_is_named() {
-    let rules = ["firewallrules", "action:", "tonode", "toservice", "    tls: "];
+    let rules = ["    tls: "];
     for (text, named, offered) in [
         (
             &without(CONTROL, &["ws-peer"], &rules),

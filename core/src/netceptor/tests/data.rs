@@ -4,7 +4,7 @@ use super::*;
 use crate::wire::classic::Unreachable;
 use crate::wire::data::HEADER_LEN;
 
-fn line(nodes: usize) -> Mesh {
+pub(super) fn line(nodes: usize) -> Mesh {
     let mut mesh = Mesh::new(nodes, 42);
     for i in 1..nodes {
         mesh.connect(i - 1, i, false);
@@ -14,7 +14,7 @@ fn line(nodes: usize) -> Mesh {
     mesh
 }
 
-fn frame(from: &str, to: &str, hops: u8, from_service: &str, to_service: &str) -> BytesMut {
+pub(super) fn frame(from: &str, to: &str, hops: u8, from_service: &str, to_service: &str) -> BytesMut {
     let header = Header {
         hops,
         flags: 0,

@@ -2,6 +2,7 @@
 
 mod classic;
 mod data;
+mod firewall;
 mod garbage;
 mod rules;
 mod world;

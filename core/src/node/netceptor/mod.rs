@@ -22,6 +22,7 @@ use super::{ConfigError, check_node};
 use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport};
 use crate::deadline::Deadline;
 use crate::error::CallerError;
+use crate::firewall::Rules;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
 use crate::link::Priority;
 use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
@@ -105,13 +106,15 @@ impl Netceptor {
         let limits = config.limits.clone();
         let sessions = if config.work_sessions { Ext::WORK_SESSIONS } else { 0 };
         let capabilities = CAPABILITIES | sessions;
+        let mut router = Router::new(config.node_id.clone(), capabilities, limits.clone(), rng.fork(), now);
+        router.set_firewall(config.firewall.clone());
         Ok(Self {
             node_id: config.node_id.clone(),
             max_links: limits.links,
             begun: false,
             backends: Backends::new(config),
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
-            router: Router::new(config.node_id.clone(), capabilities, limits, rng.fork(), now),
+            router,
             loopback: VecDeque::new(),
             outputs: VecDeque::new(),
         })
@@ -308,6 +311,11 @@ impl Netceptor {
     /// what control messages take.
     pub fn queued_bytes(&self) -> usize {
         self.links.held()
+    }
+
+    /// Replaces the firewall rules, for every message from now on.
+    pub fn set_firewall(&mut self, rules: Rules) {
+        self.router.set_firewall(rules);
     }
 
     /// Takes a name for a datagram port, a random one if it is empty.

@@ -20,7 +20,7 @@ use super::rtt::Rtt;
 use super::send::SendBuffer;
 use super::size::SegmentSize;
 use super::state::{Half, Step};
-use super::{Config, Event, NO_ROUTE, SERVICE_UNKNOWN, TIMEOUT_TEXT, UNSOLICITED_CREDIT, WriteError, code};
+use super::{BLOCKED, Config, Event, NO_ROUTE, SERVICE_UNKNOWN, TIMEOUT_TEXT, UNSOLICITED_CREDIT, WriteError, code};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -376,7 +376,8 @@ impl Stream {
     /// A node reported that a packet of ours could not be delivered. Only what no waiting can mend has an effect: an
     /// unknown service, and while dialling the lack of a route at our own node (`wire.md` §21.5).
     pub fn on_unreachable(&mut self, now: Instant, problem: &str) {
-        let is_fatal = problem == SERVICE_UNKNOWN || (self.phase == Phase::Dialling && problem == NO_ROUTE);
+        let is_fatal =
+            problem == SERVICE_UNKNOWN || (self.phase == Phase::Dialling && matches!(problem, NO_ROUTE | BLOCKED));
         if is_fatal && self.phase != Phase::Ended {
             self.lose(now, problem.to_string());
             // Nobody is there to be told.

@@ -1,9 +1,11 @@
 //! Datagrams between services.
 
 use receptor_core::config::BackendKind;
+use receptor_core::firewall::Rules;
 
+use crate::live::free_port;
 use crate::suite::adapter::Error;
-use crate::suite::{Bench, PATIENCE, Setup};
+use crate::suite::{Bench, PATIENCE, Setup, until_reachable};
 
 /// What arrives says where it comes from; what does not is reported to its sender.
 pub fn delivered_or_reported(bench: &Bench) {
@@ -25,6 +27,36 @@ pub fn delivered_or_reported(bench: &Bench) {
     assert_eq!(to.as_str(), "far");
     here.send_to(b"", "far", "there").unwrap();
     assert_eq!(there.recv_from(PATIENCE).unwrap().data, b"");
+}
+
+/// What a firewall rule rejects is reported to its sender; what it drops is not, and what it accepts arrives.
+pub fn rejected_by_a_firewall(bench: &Bench) {
+    let rules = [
+        [("action", Some("reject")), ("toservice", Some("/rej.*/"))],
+        [("action", Some("drop")), ("toservice", Some("dropped"))],
+    ];
+    let port = free_port();
+    let near = bench.near(&Setup::new("near").listen(port));
+    let mut far = Setup::new("far").peer(port);
+    far.config.firewall = Rules::from_fields(rules).unwrap();
+    let far = bench.far(&far);
+    until_reachable(&*near, "far");
+    let here = near.packet("", None).unwrap();
+    let there = ["dropped", "rejected", "accepted"].map(|service| far.packet(service, None).unwrap());
+    here.send_to(b"", "far", "dropped").unwrap();
+    here.send_to(b"", "far", "rejected").unwrap();
+    let error = here.recv_from(PATIENCE).unwrap_err();
+    assert!(
+        matches!(&error, Error::Unreachable { to, problem } if to.as_str() == "far" && problem == "blocked by firewall"),
+        "{error:?}"
+    );
+    here.send_to(b"yes", "far", "accepted").unwrap();
+    assert_eq!(there[2].recv_from(PATIENCE).unwrap().data, b"yes");
+    let error = near.dial("far", "rejected").unwrap_err();
+    assert!(
+        matches!(&error, Error::Refused(why) if why.contains("blocked by firewall")),
+        "{error:?}"
+    );
 }
 
 /// A socket that nobody reads keeps a bounded number of datagrams, counts the others, and still works.
