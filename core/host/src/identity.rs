@@ -18,9 +18,14 @@ pub fn of(pid: u32) -> io::Result<ProcessIdentity> {
 
 /// Whether that very process still runs. A zombie does not.
 pub fn is_alive(identity: &ProcessIdentity) -> bool {
-    boot_id().is_ok_and(|boot_id| boot_id == identity.boot_id)
+    is_of_this_boot(identity)
         && Process::read(identity.pid)
             .is_ok_and(|process| process.start_time == identity.start_time && process.is_running())
+}
+
+/// Whether the machine was not started anew since.
+pub fn is_of_this_boot(identity: &ProcessIdentity) -> bool {
+    boot_id().is_ok_and(|boot_id| boot_id == identity.boot_id)
 }
 
 fn boot_id() -> io::Result<String> {

@@ -19,6 +19,7 @@ pub mod local_socket;
 pub mod machine;
 pub mod process_table;
 pub mod reap;
+pub mod remains;
 pub mod runner;
 pub mod socket_file;
 pub mod store;

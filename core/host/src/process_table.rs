@@ -52,8 +52,13 @@ impl Process {
         !matches!(self.state, b'Z' | b'X' | b'x')
     }
 
+    /// Ends it.
+    pub(crate) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
     /// Sends a signal to this very process: not to another that has got its number meanwhile.
-    fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         let Some(pid) = pid_of(self.pid) else { return };
         match rustix::process::pidfd_open(pid, PidfdFlags::empty()) {
             Ok(handle) => {
@@ -76,7 +81,7 @@ pub(crate) fn pid_of(pid: u32) -> Option<Pid> {
 }
 
 /// All processes that can be read.
-fn all() -> io::Result<Vec<Process>> {
+pub(crate) fn all() -> io::Result<Vec<Process>> {
     let entries = fs::read_dir("/proc")?;
     let pids = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     Ok(pids.filter_map(|pid| Process::read(pid).ok()).collect())
@@ -110,7 +115,7 @@ pub fn descendants(ancestor: u32) -> io::Result<Vec<Process>> {
 pub fn kill_descendants(ancestor: u32) -> io::Result<usize> {
     let found = descendants(ancestor)?;
     for process in &found {
-        process.signal(Signal::KILL);
+        process.kill();
     }
     Ok(found.len())
 }
@@ -118,18 +123,6 @@ pub fn kill_descendants(ancestor: u32) -> io::Result<usize> {
 /// Whether a process group has a running member.
 pub(crate) fn group_has_members(group: u32) -> bool {
     all().is_ok_and(|all| all.iter().any(|process| process.group == group && process.is_running()))
-}
-
-/// Sends SIGKILL to every process of a session except its leader; says how many there were.
-pub(crate) fn kill_session(session: u32) -> io::Result<usize> {
-    let members = all()?
-        .into_iter()
-        .filter(|process| process.session == session && process.pid != session);
-    let found: Vec<_> = members.filter(Process::is_running).collect();
-    for process in &found {
-        process.signal(Signal::KILL);
-    }
-    Ok(found.len())
 }
 
 #[cfg(test)]

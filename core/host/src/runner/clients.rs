@@ -7,8 +7,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 
-use super::VERSION;
-use super::lines::{HELLO, Lines};
+use super::lines::{HELLO, HELLO_COPYING, Lines};
 
 /// Most connections; later ones are closed at once.
 const LIMIT: usize = 8;
@@ -32,6 +31,7 @@ pub(super) struct News {
 
 pub(super) struct Clients {
     listener: UnixListener,
+    hello: &'static str,
     connected: Vec<Client>,
 }
 
@@ -40,8 +40,14 @@ impl Clients {
         listener.set_nonblocking(true)?;
         Ok(Self {
             listener,
+            hello: HELLO,
             connected: Vec::new(),
         })
+    }
+
+    /// From now on the daemons are told first that bytes of the pipe may be lost with this process.
+    pub(super) fn announce_copying(&mut self) {
+        self.hello = HELLO_COPYING;
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -66,14 +72,17 @@ impl Clients {
     pub(super) fn serve(&mut self) -> bool {
         while let Ok((stream, _)) = self.listener.accept() {
             if self.connected.len() < LIMIT && stream.set_nonblocking(true).is_ok() {
-                self.connected.push(Client {
+                let mut client = Client {
                     stream,
                     input: Lines::default(),
-                    output: format!("{HELLO} {VERSION}\n").into(),
+                    output: format!("{}\n", self.hello).into(),
                     told_running: false,
                     told_size: 0,
                     gone: false,
-                });
+                };
+                // At once: it says what may be done with the pipe's rest, should this process be killed now.
+                client.flush();
+                self.connected.push(client);
             }
         }
         let mut cancel = false;

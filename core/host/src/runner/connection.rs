@@ -17,19 +17,14 @@ use super::lines::{Lines, Notice};
 use super::{RunnerProgram, SOCKET, VERSION, pump};
 use crate::error_text::{path_text, spawn_text};
 use crate::identity;
-use crate::process_table::{self, Process, pid_of};
+use crate::process_table::pid_of;
 use crate::reap::OwnChild;
+use crate::remains::{Remains, Session};
 use crate::store::UnitDir;
 use crate::unix_path::{self, ShortPath};
 
 /// What to write to the stream so that the runner ends its unit.
 pub const CANCEL: &[u8] = b"cancel\n";
-
-/// Between two looks whether everybody who was killed is dead.
-const ROUND: Duration = Duration::from_millis(5);
-
-/// How long to look. A process that survives this hangs in the kernel and writes nothing more.
-const ROUNDS: Duration = Duration::from_secs(10);
 
 /// How long a pipe may stay open after everybody who could write to it was killed.
 const LAST_OUTPUT: Duration = Duration::from_secs(1);
@@ -52,6 +47,8 @@ pub struct RunnerWatch {
     dir: UnitDir,
     lines: Lines,
     finished: bool,
+    /// What is left in the pipe does not continue `stdout`.
+    copies: bool,
     runner: Runner,
 }
 
@@ -126,7 +123,8 @@ fn start(
     Ok(connection(dir, stream, Runner::Child { process, pipe }))
 }
 
-/// Connects to a runner left by an earlier daemon, if it lives.
+/// Connects to a runner left by an earlier daemon, if it lives. If it does not and has not finished its unit, everything
+/// that it and its command have started is killed, which is waited for.
 pub fn attach(dir: &UnitDir, identity: &ProcessIdentity) -> Result<Attached, UnitError> {
     let alive = identity::is_alive(identity);
     let stream = alive.then(|| unix_path::connect(&dir.path().join(SOCKET)));
@@ -137,8 +135,13 @@ pub fn attach(dir: &UnitDir, identity: &ProcessIdentity) -> Result<Attached, Uni
         Some(Err(error)) => return Err(UnitError::Io(path_text("connect", &dir.path().join(SOCKET), &error))),
         None => None,
     };
+    let mut record = dir.read()?;
+    if connection.is_none() && !record.state.is_complete() && !identity::is_alive(identity) {
+        Remains::new(dir.path(), &record, identity, Session::Doubtful).end();
+        record = dir.read()?;
+    }
     Ok(Attached {
-        record: dir.read()?,
+        record,
         stdout_size: dir.stdout_size(),
         connection,
     })
@@ -153,6 +156,7 @@ fn connection(dir: &UnitDir, stream: UnixStream, runner: Runner) -> RunnerConnec
         dir: dir.clone(),
         lines: Lines::default(),
         finished: false,
+        copies: false,
         runner,
     };
     RunnerConnection { stream, watch }
@@ -185,6 +189,7 @@ impl RunnerWatch {
         let mut notices: Vec<Notice> = Vec::new();
         self.lines.feed(bytes, |line| {
             let Some(notice) = Notice::parse(line) else { return };
+            self.copies |= notice == Notice::Copying;
             if let (Some(Notice::Output(last)), Notice::Output(size)) = (notices.last_mut(), notice) {
                 *last = size;
             } else {
@@ -199,6 +204,7 @@ impl RunnerWatch {
     pub fn event(&mut self, notice: Notice) -> Option<RunnerEvent> {
         match notice {
             Notice::Output(size) => Some(RunnerEvent::Output(size)),
+            Notice::Copying => None,
             Notice::Running => {
                 let record = self.dir.read().ok()?;
                 // It may have ended since, which the runner will say itself.
@@ -212,27 +218,30 @@ impl RunnerWatch {
         }
     }
 
-    /// Concludes after the stream's end; blocks. The runner is reaped. If it has not finished its unit, its session is
-    /// killed, which is waited for, and what is left in the pipe is written to `stdout`. `None` if `Finished` was said
-    /// before or the unit's directory is gone.
+    /// Concludes after the stream's end; blocks. The runner is reaped. If it has not finished its unit, everything that it
+    /// and its command have started is killed, which is waited for, and what is left in the pipe is written to `stdout`.
+    /// `None` if `Finished` was said before or the unit's directory is gone.
     pub fn ended(mut self) -> Option<RunnerEvent> {
         let runner = match &self.runner {
-            Runner::Child { process, .. } => process.id(),
-            Runner::Found(identity) => identity.pid,
-        };
-        if let (Runner::Child { .. }, Some(pid)) = (&self.runner, pid_of(runner)) {
-            // As long as it is a zombie its number, and its session's, cannot be anybody else's.
-            let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
-        }
-        if let Runner::Found(identity) = &self.runner {
-            let end = Instant::now() + LAST_BREATH;
-            while identity::is_alive(identity) && Instant::now() < end {
-                thread::sleep(Duration::from_millis(2));
+            Runner::Child { process, .. } => {
+                if let Some(pid) = pid_of(process.id()) {
+                    // As long as it is a zombie its number, and its session's, cannot be anybody else's.
+                    let _ = rustix::process::waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOWAIT);
+                }
+                identity::of(process.id()).ok()
             }
-        }
-        let complete = self.dir.read().map(|record| record.state.is_complete());
-        if let Ok(false) = complete {
-            self.clean_up(runner);
+            Runner::Found(identity) => {
+                let end = Instant::now() + LAST_BREATH;
+                while identity::is_alive(identity) && Instant::now() < end {
+                    thread::sleep(Duration::from_millis(2));
+                }
+                Some(identity.clone())
+            }
+        };
+        if let (Ok(record), Some(runner)) = (self.dir.read(), runner)
+            && !record.state.is_complete()
+        {
+            self.clean_up(&record, &runner);
         }
         if let Runner::Child { process, .. } = &mut self.runner {
             // The record says how the unit ended; how the runner did is of no interest.
@@ -249,30 +258,13 @@ impl RunnerWatch {
         }
     }
 
-    fn clean_up(&self, runner: u32) {
-        // Until nobody is left: killing takes time, and somebody may have been started while we looked.
-        let end = Instant::now() + ROUNDS;
-        while self.owns_session(runner)
-            && process_table::kill_session(runner).is_ok_and(|members| members > 0)
-            && Instant::now() < end
+    fn clean_up(&self, record: &Record, runner: &ProcessIdentity) {
+        Remains::new(self.dir.path(), record, runner, Session::Own).end();
+        if let Runner::Child { pipe, .. } = &self.runner
+            && !self.copies
         {
-            thread::sleep(ROUND);
-        }
-        if let Runner::Child { pipe, .. } = &self.runner {
             // What cannot be saved is missing from a unit that failed anyway.
             let _ = self.save_output(pipe);
-        }
-    }
-
-    /// Whether the session of this number is the runner's.
-    fn owns_session(&self, runner: u32) -> bool {
-        match &self.runner {
-            // It is not reaped yet.
-            Runner::Child { .. } => true,
-            // If the number belongs to another process already, the session may too.
-            Runner::Found(identity) => {
-                Process::read(runner).map_or(true, |process| process.start_time == identity.start_time)
-            }
         }
     }
 

@@ -3,12 +3,17 @@
 /// Longest line in bytes, both ways.
 const LONGEST: usize = 64;
 
-/// First words of a runner.
-pub(super) const HELLO: &str = "receptor-runner";
+/// First line of a runner.
+pub(super) const HELLO: &str = "receptor-runner 1";
+
+/// First line of a runner that holds bytes which are neither in the pipe nor in the file.
+pub(super) const HELLO_COPYING: &str = "receptor-runner 1 copy";
 
 /// What a runner says, without the record that belongs to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Notice {
+    /// What is left in the pipe does not continue `stdout` if the runner is killed.
+    Copying,
     /// The command runs.
     Running,
     /// `stdout` has this many bytes.
@@ -20,6 +25,7 @@ pub enum Notice {
 impl Notice {
     pub(super) fn parse(line: &[u8]) -> Option<Self> {
         match line {
+            _ if line == HELLO_COPYING.as_bytes() => Some(Self::Copying),
             b"running" => Some(Self::Running),
             b"finished" => Some(Self::Finished),
             _ => str::from_utf8(line.strip_prefix(b"output ")?)

@@ -7,10 +7,17 @@
 //!
 //! # Protocol
 //!
-//! Lines of ASCII text, both ways, over `runner.sock`. The runner begins with `receptor-runner 1`, then says `running`
-//! when the command runs and the record says so, `output N` when `stdout` has grown to `N` bytes (only the newest of
+//! Lines of ASCII text, both ways, over `runner.sock`. The runner begins with `receptor-runner 1`, and ` copy` behind it
+//! if bytes of the output pass through its own memory (see below), then says `running` when the command runs and the record says so, `output N` when `stdout` has grown to `N` bytes (only the newest of
 //! several sizes), and `finished` when the terminal record is durable; it ends then. The daemon may say `cancel`. Unknown
 //! lines are skipped. A daemon that does not read is told less, and holds nothing up.
+//!
+//! # The output
+//!
+//! The runner moves it from the pipe into `stdout` by `splice`, so that at every moment each byte is in one of the two. The
+//! daemon holds the pipe as well: if the runner is killed, it writes the pipe's rest behind what is in the file. File
+//! systems that do not know `splice` get copies; what a killed runner had in its memory is lost then, and the daemon leaves
+//! the rest alone, for an output that breaks off is better than one with a hole.
 //!
 //! # The end of a command
 //!
@@ -23,6 +30,11 @@
 //! SIGKILL to every descendant 5 s after that. The runner is the reaper of all of them, so a process that detaches itself
 //! is still found. A cancelled unit is over when no descendant runs. SIGINT and SIGTERM to the runner itself mean cancel:
 //! that is how classic daemons do it.
+//!
+//! # A killed runner
+//!
+//! The daemon that follows it, or the next one that looks for it, kills everything the runner and its command have started
+//! before it says that the unit is over: see [`remains`](crate::remains) for how they are known.
 //!
 //! # A full disk
 //!

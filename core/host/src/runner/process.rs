@@ -21,6 +21,7 @@ use super::setup::{Descriptors, Signals, create_output, start};
 use super::{SOCKET, VERSION};
 use crate::error_text::os_text;
 use crate::process_table::{self, pid_of};
+use crate::remains;
 use crate::store::UnitDir;
 
 /// How long the pipe may stay open after the command's end.
@@ -70,12 +71,13 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
     rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
 
     let identity = crate::identity::of(std::process::id())?;
+    let mark = remains::mark(&identity);
     // If it is refused the unit was given up meanwhile; if nothing can be written, nobody could tell that the command
     // runs. Either way it is not started, and the daemon sees that we are gone.
     let Ok(record) = dir.update(&Change::RunnerUp { identity }, false) else {
         return remove_socket(&dir);
     };
-    let started = create_output(&dir).and_then(|output| Ok((start(&dir, program, args, write)?, output)));
+    let started = create_output(&dir).and_then(|output| Ok((start(&dir, &mark, program, args, write)?, output)));
     let (child, output) = match started {
         Ok(started) => started,
         Err(text) => {
@@ -87,11 +89,15 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
             return Ok(());
         }
     };
+    let pump = Pump::new(read, output);
+    if pump.copies() {
+        clients.announce_copying();
+    }
     let mut runner = Runner {
         dir,
         clients,
         signals,
-        pump: Pump::new(read, output),
+        pump,
         child,
         recorded: Recorded::Not(Instant::now()),
         ended: None,

@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
 use crate::error_text::{os_text, path_text, spawn_text};
+use crate::remains::MARK;
 use crate::store::UnitDir;
 
 /// The descriptors that the daemon passes as standard input, output and error.
@@ -68,14 +69,21 @@ impl Signals {
     }
 }
 
-/// Starts the command in a process group of its own; gives its process ID.
-pub(super) fn start(dir: &UnitDir, program: &OsString, args: Vec<OsString>, write: OwnedFd) -> Result<u32, String> {
+/// Starts the command in a process group of its own, with the mark of this runner; gives its process ID.
+pub(super) fn start(
+    dir: &UnitDir,
+    mark: &str,
+    program: &OsString,
+    args: Vec<OsString>,
+    write: OwnedFd,
+) -> Result<u32, String> {
     let stdin = dir.stdin();
     let input = File::open(&stdin).map_err(|error| path_text("open", &stdin, &error))?;
     let copy = write.try_clone().map_err(|error| os_text(&error))?;
     let mut command = Command::new(program);
     command
         .args(args)
+        .env(MARK, mark)
         .stdin(Stdio::from(input))
         .stdout(copy)
         .stderr(write)
@@ -91,6 +99,7 @@ pub(super) fn start(dir: &UnitDir, program: &OsString, args: Vec<OsString>, writ
 pub(super) fn create_output(dir: &UnitDir) -> Result<File, String> {
     let path = dir.stdout();
     OpenOptions::new()
+        .read(true)
         .write(true)
         .create(true)
         .truncate(true)

@@ -1,10 +1,12 @@
 //! The unit runner, end to end: real processes in real directories.
 
+mod bench;
+mod killed;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::mpsc::{self, Receiver};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -13,157 +15,11 @@ use receptor_core::workceptor::{
     Change, ProcessIdentity, Record, RunnerEvent, State, UnitError, UnitId, UnitTask, UnitTaskResult,
 };
 use receptor_host::process_table::Process;
-use receptor_host::runner::{self, CANCEL, RunnerConnection, RunnerProgram};
-use receptor_host::{UnitDir, UnitStore, identity};
-use tempfile::TempDir;
+use receptor_host::{UnitDir, UnitStore, runner};
 
-/// Longer than anything here takes on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
-
-struct Bench {
-    dir: TempDir,
-    store: UnitStore,
-    unit: UnitId,
-}
-
-impl Bench {
-    /// A unit that is about to be started.
-    fn new(stdin: &[u8]) -> Self {
-        Self::in_dir(tempfile::tempdir().unwrap(), stdin)
-    }
-
-    fn in_dir(dir: TempDir, stdin: &[u8]) -> Self {
-        let store = UnitStore::open(dir.path(), "node").unwrap();
-        let bench = Self {
-            dir,
-            store,
-            unit: UnitId::parse("unit1234").unwrap(),
-        };
-        let record = Record::command("test", String::new());
-        assert_eq!(bench.run(UnitTask::Create { record }), UnitTaskResult::Done);
-        let data = Bytes::copy_from_slice(stdin);
-        assert_eq!(
-            bench.run(UnitTask::WriteStdin { offset: 0, data }),
-            UnitTaskResult::Done
-        );
-        assert!(matches!(bench.run(starting()), UnitTaskResult::Record(_)));
-        bench
-    }
-
-    fn run(&self, task: UnitTask) -> UnitTaskResult {
-        self.store.run(&self.unit, task)
-    }
-
-    fn dir(&self) -> UnitDir {
-        self.store.unit_dir(&self.unit)
-    }
-
-    fn spawn(&self, program: &str, args: &[&str]) -> RunnerConnection {
-        let args: Vec<String> = args.iter().map(|&arg| arg.into()).collect();
-        runner::spawn(&runner_program(), &self.dir(), program, &args).unwrap()
-    }
-
-    fn shell(&self, script: &str) -> RunnerConnection {
-        self.spawn("sh", &["-c", script])
-    }
-
-    fn output(&self) -> Vec<u8> {
-        fs::read(self.dir().stdout()).unwrap()
-    }
-
-    /// Shell words that wait until [`Bench::open_gate`].
-    fn gate(&self) -> String {
-        format!("until test -e '{}'; do sleep 0.02; done", self.gate_path().display())
-    }
-
-    fn open_gate(&self) {
-        fs::write(self.gate_path(), "").unwrap();
-    }
-
-    fn gate_path(&self) -> PathBuf {
-        self.dir.path().join("gate")
-    }
-
-    /// Waits until the unit's output has this text.
-    fn wait_for_output(&self, text: &str) {
-        wait_until(|| String::from_utf8_lossy(&fs::read(self.dir().stdout()).unwrap_or_default()).contains(text));
-    }
-
-    fn runner(&self) -> ProcessIdentity {
-        self.dir().read().unwrap().extra.command().unwrap().runner().unwrap()
-    }
-}
-
-fn starting() -> UnitTask {
-    UnitTask::Update {
-        change: Change::Starting,
-        sync: true,
-    }
-}
-
-fn runner_program() -> RunnerProgram {
-    RunnerProgram {
-        path: env!("CARGO_BIN_EXE_receptor-unit-runner").into(),
-        first_args: vec![],
-    }
-}
-
-fn wait_until(mut condition: impl FnMut() -> bool) {
-    let end = Instant::now() + PATIENCE;
-    while !condition() {
-        assert!(Instant::now() < end, "it did not come");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
-/// Events as they come.
-fn events(connection: RunnerConnection) -> Receiver<RunnerEvent> {
-    let (sender, receiver) = mpsc::channel();
-    thread::spawn(move || connection.follow(|event| drop(sender.send(event))));
-    receiver
-}
-
-/// All events; the last must be `Finished`.
-fn finish(connection: RunnerConnection) -> (Vec<RunnerEvent>, Record) {
-    let receiver = events(connection);
-    let mut seen = Vec::new();
-    loop {
-        match receiver.recv_timeout(PATIENCE).unwrap() {
-            RunnerEvent::Finished(record) => {
-                assert_eq!(receiver.recv(), Err(mpsc::RecvError), "Finished is the last");
-                return (seen, record);
-            }
-            event => seen.push(event),
-        }
-    }
-}
-
-fn is_running(event: &RunnerEvent) -> bool {
-    matches!(event, RunnerEvent::Running(_))
-}
-
-fn cancel(connection: &RunnerConnection) {
-    (&connection.stream).write_all(CANCEL).unwrap();
-}
-
-/// `NAME=PID` out of the unit's output.
-fn pid_in(output: &[u8], name: &str) -> u32 {
-    let output = String::from_utf8_lossy(output);
-    let line = output
-        .lines()
-        .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-    line.unwrap().parse().unwrap()
-}
-
-fn signal(name: &str, pid: u32) {
-    let mut kill = Command::new("kill");
-    assert!(kill.args([name, &pid.to_string()]).status().unwrap().success());
-}
-
-/// A zombie is gone: whose child it has become is no business of ours, and some first processes never reap.
-fn is_gone(pid: u32) -> bool {
-    Process::read(pid).map_or(true, |process| !process.is_running())
-}
+use bench::{
+    Bench, PATIENCE, cancel, events, finish, is_gone, is_running, pid_in, runner_program, signal, starting, wait_until,
+};
 
 #[test]
 fn binary_input_comes_back_and_the_directory_is_classic_again() {
@@ -399,62 +255,6 @@ fn output_of_what_is_left_behind_is_waited_for_a_little() {
     let left = pid_in(&bench.output(), "left");
     assert!(!is_gone(left));
     signal("-KILL", left);
-}
-
-#[test]
-fn a_killed_runner_is_reported_its_output_saved_and_its_command_killed() {
-    let bench = Bench::new(b"");
-    let connection = bench.shell("echo pid=$$; exec sleep 1000");
-    bench.wait_for_output("pid=");
-    let runner = bench.runner();
-    let pid = pid_in(&bench.output(), "pid");
-    let receiver = events(connection);
-    wait_until(|| bench.dir().read().unwrap().state == State::Running);
-    // Stopped, so that what is written now stays in the pipe.
-    signal("-STOP", runner.pid);
-    fs::OpenOptions::new()
-        .write(true)
-        .open(format!("/proc/{pid}/fd/1"))
-        .unwrap()
-        .write_all(b"last words\n")
-        .unwrap();
-    signal("-KILL", runner.pid);
-    let last = loop {
-        match receiver.recv_timeout(PATIENCE).unwrap() {
-            RunnerEvent::Running(_) | RunnerEvent::Output(_) => {}
-            event => break event,
-        }
-    };
-    let RunnerEvent::Lost { record, stdout_size } = last else {
-        panic!("{last:?}")
-    };
-    assert_eq!(record.state, State::Running);
-    assert!(bench.output().ends_with(b"last words\n"));
-    assert_eq!(stdout_size, bench.output().len() as u64);
-    assert!(is_gone(pid));
-    assert!(!identity::is_alive(&runner));
-    let attached = runner::attach(&bench.dir(), &runner).unwrap();
-    assert!(attached.connection.is_none());
-}
-
-#[test]
-fn when_a_runner_is_reported_lost_nothing_that_its_command_started_still_runs() {
-    let bench = Bench::new(b"");
-    // They do not hold the output open, so its end says nothing about theirs.
-    let script = "i=0; while [ $i -lt 50 ]; do sleep 1000 > /dev/null 2>&1 & echo child=$!; i=$((i+1)); done; \
-                  echo up; wait";
-    let connection = bench.shell(script);
-    bench.wait_for_output("up");
-    let output = String::from_utf8(bench.output()).unwrap();
-    let children = output.lines().filter_map(|line| line.strip_prefix("child="));
-    let children: Vec<u32> = children.map(|pid| pid.parse().unwrap()).collect();
-    assert_eq!(children.len(), 50);
-    let receiver = events(connection);
-    wait_until(|| bench.dir().read().unwrap().state == State::Running);
-    signal("-KILL", bench.runner().pid);
-    while !matches!(receiver.recv_timeout(PATIENCE).unwrap(), RunnerEvent::Lost { .. }) {}
-    let alive: Vec<_> = children.into_iter().filter(|&pid| !is_gone(pid)).collect();
-    assert_eq!(alive, [0; 0]);
 }
 
 #[test]
