@@ -130,7 +130,7 @@
 //! # Features
 //!
 //! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies. `quic` adds
-//! the machine that speaks with classic nodes' streams, and needs std.
+//! the machine that speaks with classic nodes' streams, `tls` the TLS configs of streams, links and local sockets; both need std.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
@@ -153,6 +153,8 @@ pub mod rng;
 pub mod service;
 pub mod stream;
 pub mod time;
+#[cfg(feature = "tls")]
+pub mod tls;
 pub mod wire;
 pub mod workceptor;
 

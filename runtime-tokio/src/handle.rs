@@ -11,7 +11,7 @@ use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Reply};
 use receptor_host::adapter::{
-    self, DropFlag, End, Machine, MeshError, MeshEvent, Options, Pong, Quic, SecureEnd, StartError,
+    self, DropFlag, End, Machine, MeshError, MeshEvent, Options, Pong, Quic, SecureEnd, StartError, Tls,
 };
 use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
@@ -309,7 +309,7 @@ async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started),
     let (quic, quic_task) = adapter::quic(config.limits.streams, seed).map_err(StartError::Config)?;
     let node = Node::new(config, seed, clock.now()).map_err(|error| StartError::Config(error.to_string()))?;
     tokio::spawn(crate::quic::run(quic_task, clock));
-    Ok(spawn(node, clock, store, options.runner, Some(quic)))
+    Ok(spawn(node, clock, store, options.runner, Some(quic), options.tls))
 }
 
 /// Runs a machine in a task of its own.
@@ -319,6 +319,7 @@ pub(crate) fn spawn<M: Machine>(
     store: Option<Arc<UnitStore>>,
     runner: Option<RunnerProgram>,
     quic: Option<Quic>,
+    tls: Arc<Tls>,
 ) -> (Mesh, Started) {
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let (events, _) = broadcast::channel(EVENTS);
@@ -330,6 +331,7 @@ pub(crate) fn spawn<M: Machine>(
         store,
         runner,
         quic,
+        tls,
         requests,
         events,
         started: started_in,

@@ -24,6 +24,7 @@ pub mod runner;
 pub mod socket_file;
 pub mod store;
 pub mod tcp;
+pub mod tls_files;
 mod unix_path;
 
 pub use store::{Scan, UnitDir, UnitStore};

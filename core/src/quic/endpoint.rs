@@ -8,12 +8,11 @@ use bytes::{Bytes, BytesMut};
 use quinn_proto::{ConnectionHandle, DatagramEvent, EndpointEvent, Incoming};
 
 use super::address::address;
-use super::anonymous::SERVER_NAME;
 use super::clock::Clock;
 use super::connection::{Connection, Verdict};
 use super::local::Local;
 use super::message::{ConnectionId, FromEndpoint, Path, ToEndpoint};
-use super::settings::Settings;
+use super::settings::{SERVER_NAME, Settings};
 use super::text;
 use crate::deadline::Deadline;
 use crate::id::{NameHash, ServiceName};

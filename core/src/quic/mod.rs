@@ -11,15 +11,13 @@
 //! To the node a QUIC connection is a connection of bytes with credit, like a local pipe; to the mesh it is datagrams.
 //! One connection carries one stream (`wire.md` §21.1). A simulator may put a stand-in in the endpoint's place.
 //!
-//! The files: `message` is the contract, `queue` bounds what waits between the two tasks, `settings` and `anonymous` are
-//! what Go nodes expect, `address` makes socket addresses of (node, service) for `quinn-proto`, `clock` turns the core's
+//! The files: `message` is the contract, `queue` bounds what waits between the two tasks, `settings` is what Go
+//! nodes expect, `address` makes socket addresses of (node, service) for `quinn-proto`, `clock` turns the core's
 //! time into std's, `connection` is one stream from handshake to farewell, `local` all those of one service, `endpoint`
 //! all of them.
 
 #[cfg(feature = "quic")]
 mod address;
-#[cfg(feature = "quic")]
-mod anonymous;
 #[cfg(feature = "quic")]
 mod clock;
 #[cfg(feature = "quic")]

@@ -1,6 +1,7 @@
 //! What Go nodes expect of QUIC (`wire.md` §21.3, §21.4, §21.10).
 
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::time::Duration;
 
 use quinn_proto::crypto::rustls::{QuicClientConfig, QuicServerConfig};
@@ -8,7 +9,15 @@ use quinn_proto::{
     ClientConfig, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TransportConfig, VarInt,
 };
 
-use super::anonymous;
+use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
+
+use crate::tls::{Suites, anonymous};
+
+/// Both sides must offer it.
+const ALPN: &[u8] = b"netceptor";
+
+/// What this side calls every server. Node IDs need not be legal server names, and nobody looks at it.
+pub(super) const SERVER_NAME: &str = "netceptor";
 
 /// Largest packet, in bytes: Go cuts what is longer, and it is lost (`wire.md` §21.4).
 pub(super) const MAX_PACKET: u16 = 1452;
@@ -42,10 +51,12 @@ impl Settings {
     /// `tls` is `None` for the anonymous mode, of which there is no other yet.
     pub(super) fn anonymous() -> Result<Self, rustls::Error> {
         let suite = |_| rustls::Error::General("no cipher suite for the first packets".into());
-        let crypto = QuicClientConfig::try_from(anonymous::client()?).map_err(suite)?;
+        let crypto = QuicClientConfig::try_from(anonymous::client_config(ALPN, Suites::Library)?).map_err(suite)?;
         let mut client = ClientConfig::new(Arc::new(crypto));
         client.transport_config(Arc::new(transport(Some(KEEPALIVE), 0)));
-        let crypto = QuicServerConfig::try_from(anonymous::server()?).map_err(suite)?;
+        let (certificate, key) = throw_away().map_err(|error| rustls::Error::General(alloc::format!("{error}")))?;
+        let server = anonymous::server_config(ALPN, Suites::Library, certificate, key)?;
+        let crypto = QuicServerConfig::try_from(server).map_err(suite)?;
         let mut server = ServerConfig::with_crypto(Arc::new(crypto));
         server.migration(false).transport_config(Arc::new(transport(None, 1)));
         Ok(Self {
@@ -65,6 +76,18 @@ impl Settings {
         let _ = config.max_udp_payload_size(MAX_PACKET);
         Arc::new(config)
     }
+}
+
+/// A certificate made now, and its key.
+fn throw_away() -> Result<(Vec<u8>, Vec<u8>), rcgen::Error> {
+    let mut params = CertificateParams::default();
+    params.distinguished_name = DistinguishedName::new();
+    params
+        .distinguished_name
+        .push(DnType::CommonName, anonymous::COMMON_NAME);
+    let key = KeyPair::generate()?;
+    let certificate = params.self_signed(&key)?;
+    Ok((certificate.der().to_vec(), key.serialize_der()))
 }
 
 fn transport(keepalive: Option<Duration>, incoming_streams: u8) -> TransportConfig {

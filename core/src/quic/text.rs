@@ -4,6 +4,8 @@ use alloc::string::String;
 
 use quinn_proto::{ConnectionError, TransportErrorCode, VarInt};
 
+use crate::tls::text::plain;
+
 /// Nothing was heard for too long.
 pub(super) const SILENT: &str = "timeout: no recent network activity";
 /// The handshake took too long in spite of life signs.
@@ -51,7 +53,7 @@ pub(super) fn of(error: &ConnectionError) -> Option<String> {
 fn transport(code: TransportErrorCode, side: &str, reason: &str) -> String {
     let number = u64::from(code);
     if (0x100..0x200).contains(&number) {
-        alloc::format!("CRYPTO_ERROR {number:#x} ({side}): {reason}")
+        alloc::format!("CRYPTO_ERROR {number:#x} ({side}): {}", plain(reason))
     } else {
         alloc::format!("{code} ({side}): {reason}")
     }

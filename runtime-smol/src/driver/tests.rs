@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::net::Shutdown;
 use std::os::unix::net::UnixStream;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use async_io::Async;
 use bytes::Bytes;
@@ -78,6 +78,7 @@ fn start(outbox: Outbox, react: impl FnMut(&mut Outbox, Input) + Send + 'static)
         None,
         None,
         None,
+        Arc::default(),
     )
     .0
 }

@@ -1,5 +1,5 @@
 use std::collections::VecDeque;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use receptor_core::config::{ListenerTransport, PeerTransport};
@@ -72,6 +72,7 @@ fn start(outbox: Outbox, react: impl FnMut(&mut Outbox, Input) + Send + 'static)
         None,
         None,
         None,
+        Arc::default(),
     )
     .0
 }

@@ -24,6 +24,9 @@ const SIBLINGS: &[&str] = &[
 /// What every part may use.
 const LEAFS: &[&str] = &["time", "rng", "id", "deadline", "error", "config", "firewall"];
 
+/// What the parts may use whose machines speak TLS. Like a leaf it knows leafs only.
+const TLS_USERS: &[&str] = &["link", "stream", "quic"];
+
 /// Crates that reach the outside world, or hide a clock, a thread or chance.
 const OUTSIDE: &[&str] = &[
     "std",
@@ -53,9 +56,11 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "rand_chacha",
     "regex-automata",
     "regex-syntax",
-    // Behind the features `quic` and `tls`.
+    // Behind the features `quic` and `tls`, which brings the leaf of that name.
     "quinn-proto",
     "rustls",
+    "rustls-webpki",
+    "aws-lc-rs",
     "rcgen",
     "x509-parser",
 ];
@@ -126,7 +131,11 @@ fn core_faults(module: &[String], source: &str) -> Vec<String> {
     let mut faults = Vec::new();
     let place = module.join("::");
     let part = module.first().map_or("", String::as_str);
-    if !(part.is_empty() || part == "wire" || part == "node" || SIBLINGS.contains(&part) || LEAFS.contains(&part)) {
+    if !(part.is_empty()
+        || matches!(part, "wire" | "node" | "tls")
+        || SIBLINGS.contains(&part)
+        || LEAFS.contains(&part))
+    {
         faults.push(format!("{place}: a part that this test does not know"));
     }
     for path in named(module, source) {
@@ -143,12 +152,13 @@ fn core_faults(module: &[String], source: &str) -> Vec<String> {
         };
         let may = match part {
             "" | "node" => true,
-            "wire" => other == "wire" || LEAFS.contains(&other),
+            "wire" | "tls" => other == part || LEAFS.contains(&other),
+            _ if other == "tls" => TLS_USERS.contains(&part),
             _ if SIBLINGS.contains(&part) => other == part || other == "wire" || LEAFS.contains(&other),
             _ => LEAFS.contains(&other),
         };
         // What is no part of the core is a part of this file.
-        let is_part = SIBLINGS.contains(&other) || matches!(other, "wire" | "node" | "*");
+        let is_part = SIBLINGS.contains(&other) || matches!(other, "wire" | "node" | "tls" | "*");
         if !may && is_part {
             faults.push(format!("{place} must not know {path}"));
         }
@@ -268,6 +278,9 @@ fn a_trespass_is_found_however_it_is_written() {
         ("control", "#[cfg(test)] mod tests { fn f() { tokio::spawn(g()); } }"),
         ("control", "pub async fn f() {}"),
         ("gossip", ""),
+        ("tls::configs", "use crate::stream::Secure;"),
+        ("control", "use crate::tls::Configs;"),
+        ("netceptor", "fn f(_: crate::tls::Peer) {}"),
     ] {
         assert_ne!(core_faults(&module(place), source), [""; 0], "{place}: {source}");
     }
@@ -300,6 +313,8 @@ fn what_is_allowed_is_not_found() {
             "const A: &str = r#\"crate::stream::x \" std::fs\"#; fn f<'a>(_: &'a str) -> char { '\"' }",
         ),
         ("wire", "use crate::time::Wall;"),
+        ("link", "use crate::tls::node_ids;"),
+        ("tls::verifier", "use crate::id::NodeId; use crate::tls::Peer;"),
         (
             "node::mesh",
             "use crate::link::Session; use crate::stream::Table; use core::fmt; use alloc::vec::Vec;",

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_core::node::io::Level;
 
+use super::Tls;
 use crate::runner::RunnerProgram;
 
 /// What a node needs besides its configuration.
@@ -20,6 +21,9 @@ pub struct Options {
     pub runner: Option<RunnerProgram>,
     /// Seed of the node's random numbers; from the operating system if not given.
     pub seed: Option<[u8; 32]>,
+    /// The TLS configs that the configuration names; none if not given. Whoever keeps a clone can
+    /// [`replace`](Tls::replace) them while the node runs.
+    pub tls: Arc<Tls>,
 }
 
 /// Why a node did not start.

@@ -147,7 +147,7 @@ mod tests {
         let ready = Arc::new(ReadySet::default());
         let (outer, cipher) = pipe(PipeId(1), &ready);
         let (inner, plain) = pipe(PipeId(2), &ready);
-        let end = SecureEnd::begun(cipher, Arc::new(Tls::new()), &Layer::Plain);
+        let end = SecureEnd::begun(cipher, Arc::new(Tls::default()), &Layer::Plain);
         let mut task = pin!(tie(end, plain));
         let mut cx = Context::from_waker(Waker::noop());
         outer.deliver_eof();

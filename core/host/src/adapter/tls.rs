@@ -1,44 +1,90 @@
-//! The TLS configs of a node, made once.
+//! The TLS configs of a node, for its tasks.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use receptor_core::node::io::{Role, Security};
 use receptor_core::stream::Secure;
-use receptor_core::stream::secure::anonymous;
+use receptor_core::stream::secure::{ALPN, anonymous};
+use receptor_core::tls::{Configs, Peer, Suites};
+use rustls::pki_types::ServerName;
+use rustls::time_provider::DefaultTimeProvider;
 use rustls::{ClientConfig, ServerConfig};
 
-/// What streams are protected with.
+/// What streams, links and local sockets are protected with.
+///
+/// The configs can be replaced while the node runs: what begins after that has the new ones, what has begun keeps its own.
 #[derive(Debug)]
 pub struct Tls {
+    configs: RwLock<Arc<Configs>>,
     /// Where no config is named; why there is none, if that failed.
     anonymous: Result<(Arc<ClientConfig>, Arc<ServerConfig>), String>,
 }
 
 impl Tls {
-    /// With a throw-away certificate of its own.
-    pub fn new() -> Self {
+    /// With these configs, and a throw-away certificate of its own.
+    pub fn new(configs: Configs) -> Self {
         Self {
+            configs: RwLock::new(Arc::new(configs)),
             anonymous: anonymous_configs(),
         }
     }
 
-    /// An end of a stream. Here named configs find their place.
+    /// The configs there are now.
+    pub fn configs(&self) -> Arc<Configs> {
+        Arc::clone(&self.configs.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes others from now on.
+    pub fn replace(&self, configs: Configs) {
+        *self.configs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configs);
+    }
+
+    /// For a listener of links or local sockets.
+    ///
+    /// # Errors
+    /// There is no such config.
+    pub fn link_server(&self, name: &str, alpn: &[&[u8]]) -> Result<Arc<ServerConfig>, String> {
+        self.configs().link_server(name, alpn)
+    }
+
+    /// For dialling `host` outside the mesh.
+    ///
+    /// # Errors
+    /// There is no such config, or no certificate can be valid for this host.
+    pub fn link_client(
+        &self,
+        name: &str,
+        host: &str,
+        alpn: &[&[u8]],
+    ) -> Result<(Arc<ClientConfig>, ServerName<'static>), String> {
+        self.configs().link_client(name, host, alpn)
+    }
+
+    /// An end of a stream.
     pub(super) fn secure(&self, security: &Security) -> Result<Secure, String> {
-        if let Some(name) = &security.config {
-            return Err(format!("unknown TLS config {name}"));
-        }
         let (client, server) = self.anonymous.as_ref().map_err(String::clone)?;
-        match security.role {
-            Role::Client => Secure::client(Arc::clone(client)),
-            Role::Server => Secure::server(Arc::clone(server)),
+        let peer = || match &security.peer {
+            Some(node) => Peer::Node(node.as_str().to_owned()),
+            None => Peer::Unknown,
+        };
+        match (security.role, &security.config) {
+            (Role::Client, None) => Secure::client(Arc::clone(client)),
+            (Role::Server, None) => Secure::server(Arc::clone(server)),
+            (Role::Client, Some(name)) => {
+                Secure::client(self.configs().stream_client(name, peer(), Suites::Fastest, &[ALPN])?)
+            }
+            (Role::Server, Some(name)) => {
+                Secure::server(self.configs().stream_server(name, peer(), Suites::Fastest, &[ALPN])?)
+            }
         }
         .map_err(|error| error.to_string())
     }
 }
 
 impl Default for Tls {
+    /// Without any named config.
     fn default() -> Self {
-        Self::new()
+        Self::new(Configs::none(Arc::new(DefaultTimeProvider)))
     }
 }
 

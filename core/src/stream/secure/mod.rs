@@ -10,7 +10,6 @@
 //! a session outlives it: there are no tickets, no resumption and no early data, so names are checked on every handshake.
 
 pub mod anonymous;
-mod name;
 
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
@@ -23,6 +22,8 @@ use rustls::pki_types::{DnsName, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
 use rustls::{ClientConfig, ServerConfig};
+
+use crate::tls::text;
 
 /// Most plain bytes of one [`Secure::write`]: what is encrypted into one piece.
 pub const WRITE_MAX: usize = 128 << 10;
@@ -65,7 +66,7 @@ impl fmt::Display for SecureError {
             Self::Truncated => f.write_str("TLS: stream ended without close_notify"),
             Self::HandshakeTooLong => write!(f, "TLS: handshake longer than {HANDSHAKE_MAX} bytes"),
             Self::Foreign => f.write_str("TLS: the other end is no receptor stream"),
-            Self::Tls(error) => write!(f, "TLS: {error}"),
+            Self::Tls(error) => write!(f, "TLS: {}", text::plain(&alloc::format!("{error}"))),
         }
     }
 }

@@ -180,7 +180,7 @@ fn a_listener_without_the_key_of_its_certificate_is_refused() {
     let (_, key) = self::certificate(COMMON_NAME);
     // rustls does not even let us try, so the certificate alone is stolen and shown with another key.
     assert!(server_config(certificate.clone(), key.clone()).is_err());
-    let provider = anonymous::provider();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let key = provider
         .key_provider
         .load_private_key(rustls::pki_types::PrivateKeyDer::Pkcs8(key.into()))

@@ -69,7 +69,7 @@ impl Side {
             closed: false,
             failure: None,
         };
-        (side, SecureEnd::new(local, Arc::new(Tls::new())))
+        (side, SecureEnd::new(local, Arc::new(Tls::default())))
     }
 }
 

@@ -23,7 +23,7 @@ fn side(layer: &Layer) -> Side {
     let (driver, local) = pipe(PipeId(1), &Arc::new(ReadySet::default()));
     Side {
         driver: Some(driver),
-        end: SecureEnd::begun(local, Arc::new(Tls::new()), layer),
+        end: SecureEnd::begun(local, Arc::new(Tls::default()), layer),
         secured: false,
         failure: None,
     }

@@ -1,0 +1,33 @@
+//! TLS configs (`security.md` §2–§10): who may be at the other end of a link, of a local socket or of a mesh stream.
+//!
+//! ```text
+//!  ServerSettings, ClientSettings ── Configs::new ─► Configs ─┬─ link_server, link_client      links, local sockets
+//!    (PEM texts, flags, pins)        checks all of it         └─ stream_server, stream_client  mesh streams
+//! ```
+//!
+//! Nothing here reads files or clocks, and nobody in the node's task uses it: what comes out are the configs of `rustls` for
+//! one use, made by and for the tasks of an adapter (feature `tls`). [`anonymous`] is what mesh streams have where no config
+//! is named.
+//!
+//! Nothing of a session outlives it: no tickets, no resumption, no early data. So every name and every pin is checked on
+//! every handshake.
+
+pub mod anonymous;
+mod configs;
+mod names;
+mod pem;
+mod pins;
+mod profile;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod trust;
+mod verifier;
+
+pub use configs::Configs;
+pub use names::{NamesError, node_ids};
+pub use pem::Pem;
+pub use profile::Suites;
+pub use settings::{ClientSettings, ServerSettings};
+pub use verifier::Peer;

@@ -1,0 +1,5 @@
+//! Handshakes between configs, right and wrong.
+
+mod authority;
+mod handshakes;
+mod settings;
