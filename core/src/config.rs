@@ -72,8 +72,19 @@ impl Config {
     }
 }
 
+/// What of a configuration can change while the node runs.
+#[derive(Clone, Default, Debug)]
+pub struct Reloadable {
+    /// As [`Config::backends`]. Those that are the same as before keep their links.
+    pub backends: Vec<Backend>,
+    /// As [`Config::firewall`].
+    pub firewall: Rules,
+    /// As [`Config::work_types`]. Units that were started go on as they are.
+    pub work_types: Vec<WorkType>,
+}
+
 /// One backend: something that makes links.
-#[derive(Clone, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 pub struct Backend {
     /// What it is.
     pub kind: BackendKind,

@@ -73,6 +73,8 @@ pub enum Refusal {
     Idle(Duration),
     /// The peer sent a reject.
     RejectedByPeer,
+    /// The backend it came from is gone, or has other conditions now.
+    Reconfigured,
     /// There is no room for another node, or its name is too long.
     NoRoom,
 }
@@ -106,6 +108,7 @@ impl fmt::Display for Refusal {
             Self::NoAnswer => write!(f, "no answer to {} hellos", Session::HELLOS),
             Self::Idle(limit) => write!(f, "nothing received for {} s", limit.as_secs_f64()),
             Self::RejectedByPeer => f.write_str("rejected by the other side"),
+            Self::Reconfigured => f.write_str("its backend has changed in the configuration"),
             Self::NoRoom => f.write_str("the table of nodes has no room for it"),
         }
     }

@@ -47,6 +47,10 @@ impl Node {
                 }
             }
             Command::Listen { service, advertise } => done(self.listen(now, &service, advertise)),
+            Command::Reload => match self.start_reload(Asker::Command(id)) {
+                Ok(()) => return Ok(()),
+                Err(error) => Reply::NotReloaded(error),
+            },
             Command::SetFirewall(rules) => {
                 self.net.set_firewall(rules);
                 Reply::Done

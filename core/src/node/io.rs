@@ -1,11 +1,13 @@
 //! What goes into a node and what comes out of it: the whole contract with an adapter.
 
+use alloc::boxed::Box;
 use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::config::Reloadable;
 use crate::config::{HttpProxy, ListenerTransport, PeerTransport};
 use crate::firewall::Rules;
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
@@ -13,6 +15,7 @@ use crate::netceptor::TraceHop;
 use crate::quic::{FromEndpoint, ToEndpoint};
 use crate::workceptor::{RunnerEvent, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
 
+pub use crate::control::{ReloadCode, ReloadError};
 pub use crate::service::{LocalListen, LocalTarget};
 
 /// A fact the adapter tells the node.
@@ -179,6 +182,9 @@ pub enum Command {
         /// Advertise it with these tags.
         advertise: Option<Vec<(String, String)>>,
     },
+    /// Read the configuration again and apply what has changed ([`Task::Reload`]). Answered when that is done, or known to be
+    /// impossible; then everything is as it was.
+    Reload,
     /// Let these firewall rules decide about every message from now on.
     SetFirewall(Rules),
     /// Stop listening.
@@ -219,7 +225,7 @@ pub enum Command {
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
 pub enum Reply {
-    /// Done, nothing to tell: `Dial` (the pipe is open), `Unlisten`, `Send`, `ClosePort`.
+    /// Done, nothing to tell: `Reload`, `Dial` (the pipe is open), `Unlisten`, `Send`, `ClosePort`.
     Done,
     /// A JSON document (`status`).
     Json(String),
@@ -234,6 +240,8 @@ pub enum Reply {
     },
     /// The service name given or chosen: `Listen`, `OpenPort`.
     Service(ServiceName),
+    /// The configuration could not be applied: `Reload`.
+    NotReloaded(ReloadError),
     /// Refused or failed.
     Error(String),
 }
@@ -316,6 +324,14 @@ pub enum Task {
         /// Links that may be open, where the adapter keeps them apart itself (UDP).
         links: usize,
     },
+    /// Close the listener of a backend; its links stay. Answer when its address is free again.
+    Unlisten {
+        /// The backend.
+        backend: BackendId,
+    },
+    /// Read the configuration that can change, check all of it, and answer with [`TaskResult::Reloaded`]. What the adapter keeps
+    /// for itself (TLS configs, the log level) it changes now, and back if [`Event::Reloaded`] is an error.
+    Reload,
     /// Make a connection for a backend; give up after 15 s, handshakes included.
     Dial {
         /// The backend.
@@ -366,10 +382,12 @@ impl Task {
     pub fn decline(&self) -> TaskResult {
         let refusal = || String::from("not supported by this program");
         match self {
+            Self::Unlisten { .. } => TaskResult::Unlistened,
             Self::LoadEpoch => TaskResult::Epoch(None),
             Self::ScanUnits => TaskResult::Units(Vec::new()),
             Self::Unit(..) => TaskResult::Unit(UnitTaskResult::Failed(UnitError::Io(refusal()))),
             Self::Listen { .. }
+            | Self::Reload
             | Self::Dial { .. }
             | Self::ListenControl { .. }
             | Self::ListenService { .. }
@@ -385,6 +403,10 @@ impl Task {
 pub enum TaskResult {
     /// `Listen`, `ListenControl`, `ListenService`: bound; the address as text (with the real port).
     Listening(String),
+    /// `Unlisten`: the address is free.
+    Unlistened,
+    /// `Reload`: what is configured now, checked as at the start; or why it cannot be applied.
+    Reloaded(Result<Box<Reloadable>, ReloadError>),
     /// `Dial`: connected; the link is up from now on.
     Dialed {
         /// Its fresh ID.
@@ -433,6 +455,8 @@ pub enum Event {
     Log(Level, String),
     /// The set of reachable nodes or a next hop changed.
     RoutesChanged,
+    /// A reload has ended. An error: everything is as it was before.
+    Reloaded(Result<(), ReloadError>),
     /// A mesh stream was accepted on an application's listener; the pipe is open.
     Accepted {
         /// The listener's service.

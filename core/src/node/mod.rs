@@ -20,6 +20,7 @@ mod netceptor;
 mod pipes;
 mod quic;
 mod race;
+mod reload;
 mod services;
 mod sessions;
 mod startup;
@@ -74,6 +75,10 @@ enum TaskOwner {
     StoreEpoch(u64),
     ScanUnits,
     Listen,
+    /// Of a backend that came with a reload.
+    Relisten(BackendId),
+    Unlisten(BackendId),
+    Reload,
     ListenControl,
     ListenService(ServiceIndex),
     Dial(BackendId),
@@ -127,6 +132,7 @@ pub struct Node {
     services: Services,
     /// Streams whose local socket broke, and when they are ended; in the order of time.
     cancelled: VecDeque<(Instant, Conn)>,
+    reload: Option<reload::Reload>,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -183,6 +189,7 @@ impl Node {
             control_services: BTreeSet::new(),
             services: Services::new(&config.services, limits.service_connections),
             cancelled: VecDeque::new(),
+            reload: None,
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -397,6 +404,12 @@ impl Node {
         let owner = self.tasks.remove(&id).ok_or(CallerError::Unknown("task"))?;
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
+            (TaskOwner::Reload, result) => self.configuration_read(now, result)?,
+            (TaskOwner::Unlisten(_), TaskResult::Unlistened) => self.unlistened(now),
+            (TaskOwner::Relisten(backend), TaskResult::Listening(address)) => {
+                self.relistened(now, backend, Ok(address))
+            }
+            (TaskOwner::Relisten(backend), TaskResult::Failed(error)) => self.relistened(now, backend, Err(error)),
             (TaskOwner::Dial(backend), result) => self.dial_done(now, backend, result)?,
             (TaskOwner::Connect(pipe), TaskResult::Connected) => self.services.on_connected(pipe),
             (TaskOwner::Connect(pipe), TaskResult::Failed(error)) => self.service_unconnected(now, pipe, &error),

@@ -128,10 +128,10 @@ impl Node {
                 None
             }
             Request::Connect(request) => self.connect(now, key, &request).err().map(Reply::Error),
-            Request::Reload => Some(Reply::Reload(Err(control::ReloadError {
-                text: "reload is not supported yet".into(),
-                code: control::ReloadCode::Failed,
-            }))),
+            Request::Reload => {
+                let begun = self.start_reload(super::Asker::Session(key));
+                begun.err().map(|error| Reply::Reload(Err(error)))
+            }
             // As by a node that never heard of it.
             Request::Work(control::WorkRequest::Upgrade { .. }) if !self.config.work_sessions => {
                 Some(Reply::Error(control::text::BAD_COMMAND.into()))

@@ -146,11 +146,6 @@ impl Node {
     }
 
     fn open_control_services(&mut self, now: Now) -> Result<(), String> {
-        let types = self.work.advertised_types().map(|name| WorkCommand {
-            work_type: name.into(),
-            secure: false,
-        });
-        let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
         let services: Vec<_> = self
             .config
             .control_services
@@ -162,11 +157,23 @@ impl Node {
                 .listen_stream(&name.to_string())
                 .map_err(|error| alloc::format!("error opening Unix socket: {error}"))?;
             self.control_services.insert(service);
+        }
+        self.advertise_control_services(now);
+        Ok(())
+    }
+
+    /// Tells the mesh of the control services, and with them of the work types.
+    pub(super) fn advertise_control_services(&mut self, now: Now) {
+        let types = self.work.advertised_types().map(|name| WorkCommand {
+            work_type: name.into(),
+            secure: false,
+        });
+        let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
+        for &service in &self.control_services {
             let tags = BTreeMap::from([("type".to_string(), "Control Service".to_string())]);
             self.net
                 .advertise(now, service, CONN_TYPE_STREAM, Some(tags), work_types.clone());
         }
-        Ok(())
     }
 
     fn bound(&mut self, now: Now) {

@@ -44,11 +44,11 @@ mod update;
 #[cfg(test)]
 mod tests;
 
-use alloc::collections::{BTreeMap, VecDeque};
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 
-use crate::config::{Config, WorkKind};
+use crate::config::{Config, WorkKind, WorkType};
 use crate::deadline::Deadline;
 use crate::id::NodeId;
 use crate::rng::Rng;
@@ -175,11 +175,9 @@ pub struct Workceptor {
 impl Workceptor {
     /// A machine without units.
     pub fn new(config: &Config, rng: Rng) -> Self {
-        let types = config.work_types.iter().map(|t| (t.name.clone(), t.kind.clone()));
         Self {
             node_id: config.node_id.clone(),
-            // The name of the built-in type is taken (`work.md` §1).
-            types: types.filter(|(name, _)| name != extra::REMOTE).collect(),
+            types: named(&config.work_types),
             max_units: config.limits.units,
             rng,
             now: Now::default(),
@@ -194,6 +192,13 @@ impl Workceptor {
             next_key: 1,
             out: VecDeque::new(),
         }
+    }
+
+    /// Offers these work types instead, to whoever submits from now on. Says whether what is advertised has changed.
+    pub fn set_types(&mut self, types: &[WorkType]) -> bool {
+        let before: alloc::vec::Vec<_> = self.advertised_types().map(String::from).collect();
+        self.types = named(types);
+        !self.advertised_types().eq(before.iter().map(String::as_str))
     }
 
     /// Work types to advertise, none of which verifies signatures.
@@ -311,6 +316,26 @@ impl Workceptor {
     fn after(&self, wait: crate::time::Duration) -> Instant {
         self.now.mono + wait
     }
+}
+
+/// By name; that of the built-in type is taken (`work.md` §1).
+fn named(types: &[WorkType]) -> BTreeMap<String, WorkKind> {
+    let types = types.iter().map(|t| (t.name.clone(), t.kind.clone()));
+    types.filter(|(name, _)| name != extra::REMOTE).collect()
+}
+
+/// What is wrong with a list of work types, in the classic words.
+///
+/// # Errors
+/// A name that is there twice, or taken.
+pub fn check_types(types: &[WorkType]) -> Result<(), String> {
+    let mut seen = BTreeSet::from([extra::REMOTE]);
+    for WorkType { name, .. } in types {
+        if !seen.insert(name) {
+            return Err(format!("work type {name} already registered"));
+        }
+    }
+    Ok(())
 }
 
 /// The classic text that clients and classic nodes match on (`work.md` §6).

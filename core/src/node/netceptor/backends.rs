@@ -1,6 +1,6 @@
 //! Configured backends: which are listening, and which peers are to be dialled when.
 
-use alloc::collections::BTreeMap;
+use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::string::String;
 use alloc::vec::Vec;
 
@@ -17,10 +17,12 @@ struct Entry {
     redial: Option<Redial>,
 }
 
-/// The backends of one node, by their index in the configuration.
+/// The backends of one node. At the start their IDs are their places in the configuration; none is used again.
 #[derive(Debug)]
 pub(super) struct Backends {
-    entries: Vec<Entry>,
+    entries: BTreeMap<BackendId, Entry>,
+    next: BackendId,
+    is_dialing: bool,
     own: NodeId,
     idle_timeout: Duration,
     strict: bool,
@@ -28,43 +30,94 @@ pub(super) struct Backends {
 
 impl Backends {
     pub(super) fn new(config: &Config) -> Self {
-        let entry = |backend: &Backend| Entry {
-            backend: backend.clone(),
-            redial: None,
-        };
-        Self {
-            entries: config.backends.iter().map(entry).collect(),
+        let mut backends = Self {
+            entries: BTreeMap::new(),
+            next: BackendId(0),
+            is_dialing: false,
             own: config.node_id.clone(),
             idle_timeout: config.idle_timeout,
             strict: config.strict,
+        };
+        for backend in &config.backends {
+            backends.insert(backends.next, backend.clone());
         }
+        backends
+    }
+
+    /// All of them, in the order of their IDs.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (BackendId, &Backend)> {
+        self.entries.iter().map(|(&id, entry)| (id, &entry.backend))
+    }
+
+    /// The ID of the next one.
+    pub(super) fn next_id(&self) -> BackendId {
+        self.next
+    }
+
+    /// A new backend, which brings links but is not dialled yet.
+    pub(super) fn insert(&mut self, id: BackendId, backend: Backend) {
+        self.next = BackendId(self.next.0.max(id.0 + 1));
+        self.entries.insert(id, Entry { backend, redial: None });
+    }
+
+    /// Other conditions for the links of a backend.
+    pub(super) fn update(&mut self, id: BackendId, backend: Backend, now: Instant) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        entry.backend = backend;
+        if entry.redial.is_none() {
+            // One that was not to be dialled again, or had been given up.
+            self.dial(id, now);
+        }
+    }
+
+    /// Forgets a backend.
+    pub(super) fn remove(&mut self, id: BackendId) {
+        self.entries.remove(&id);
+    }
+
+    /// Whether it accepts links.
+    pub(super) fn is_listener(&self, id: BackendId) -> bool {
+        self.get(id)
+            .is_some_and(|entry| matches!(entry.backend.kind, BackendKind::Listener { .. }))
+    }
+
+    /// Whether it was one of ours, though it may be gone.
+    pub(super) fn was_known(&self, id: BackendId) -> bool {
+        id < self.next
     }
 
     /// Listeners, the addresses they bind, and how frames travel there.
     pub(super) fn listeners(&self) -> impl Iterator<Item = (BackendId, String, ListenerTransport)> + '_ {
         self.entries
             .iter()
-            .enumerate()
-            .filter_map(|(index, entry)| match &entry.backend.kind {
-                BackendKind::Listener { bind, transport } => {
-                    Some((BackendId(index as u64), bind.clone(), transport.clone()))
-                }
+            .filter_map(|(&id, entry)| match &entry.backend.kind {
+                BackendKind::Listener { bind, transport } => Some((id, bind.clone(), transport.clone())),
                 _ => None,
             })
     }
 
     /// From now on peers are dialled.
     pub(super) fn start_dialing(&mut self, now: Instant) {
-        for entry in &mut self.entries {
-            if matches!(entry.backend.kind, BackendKind::Peer { .. }) {
-                entry.redial = Some(Redial::new(now));
-            }
+        self.is_dialing = true;
+        let ids: Vec<_> = self.entries.keys().copied().collect();
+        for id in ids {
+            self.dial(id, now);
+        }
+    }
+
+    /// From now on this one is dialled, if it is a peer.
+    pub(super) fn dial(&mut self, id: BackendId, now: Instant) {
+        if let Some(entry) = self.entries.get_mut(&id)
+            && self.is_dialing
+            && matches!(entry.backend.kind, BackendKind::Peer { .. })
+        {
+            entry.redial = Some(Redial::new(now));
         }
     }
 
     /// A peer whose time has come; it counts as being dialled from now on.
     pub(super) fn pop_due(&mut self, now: Instant) -> Option<(BackendId, String, PeerTransport)> {
-        for (index, entry) in self.entries.iter_mut().enumerate() {
+        for (&id, entry) in &mut self.entries {
             let BackendKind::Peer { address, transport, .. } = &entry.backend.kind else {
                 continue;
             };
@@ -72,7 +125,7 @@ impl Backends {
                 && redial.due().is_some_and(|due| due <= now)
             {
                 redial.on_dialing();
-                return Some((BackendId(index as u64), address.clone(), transport.clone()));
+                return Some((id, address.clone(), transport.clone()));
             }
         }
         None
@@ -92,6 +145,24 @@ impl Backends {
         })
     }
 
+    /// For a link of a backend that is gone: to be closed at once.
+    pub(super) fn session_of_nobody(&self) -> SessionConfig {
+        SessionConfig {
+            own: self.own.clone(),
+            cost: 1.0,
+            node_costs: BTreeMap::new(),
+            allowed_peers: Some(BTreeSet::new()),
+            certified: None,
+            strict: self.strict,
+            idle_timeout: self.idle_timeout,
+        }
+    }
+
+    /// Whether there is such a backend.
+    pub(super) fn contains(&self, id: BackendId) -> bool {
+        self.entries.contains_key(&id)
+    }
+
     /// A dial failed. The wait until the next, or `None` if that was all.
     pub(super) fn on_dial_failed(&mut self, id: BackendId, now: Instant) -> Option<Duration> {
         self.after(id, |redial| redial.on_failed(now))
@@ -103,7 +174,7 @@ impl Backends {
     }
 
     fn after(&mut self, id: BackendId, wait: impl FnOnce(&mut Redial) -> Duration) -> Option<Duration> {
-        let entry = self.entries.get_mut(usize::try_from(id.0).ok()?)?;
+        let entry = self.entries.get_mut(&id)?;
         match entry.backend.kind {
             BackendKind::Peer { redial: true, .. } => entry.redial.as_mut().map(wait),
             _ => {
@@ -125,14 +196,14 @@ impl Backends {
     pub(super) fn next_deadline(&self) -> Deadline {
         let due = self
             .entries
-            .iter()
+            .values()
             .filter_map(|entry| entry.redial.as_ref()?.due())
             .min();
         Deadline::at(due, "dial")
     }
 
     fn get(&self, id: BackendId) -> Option<&Entry> {
-        self.entries.get(usize::try_from(id.0).ok()?)
+        self.entries.get(&id)
     }
 }
 

@@ -133,6 +133,14 @@ impl Links {
         }
     }
 
+    /// The links of a backend that are not closing, in the order of their IDs.
+    pub(super) fn of_backend(&self, backend: BackendId) -> Vec<LinkId> {
+        let of_it = |(&id, link): (&LinkId, &Link)| (link.backend == backend && !link.closing).then_some(id);
+        let mut ids: Vec<_> = self.table.iter().filter_map(of_it).collect();
+        ids.sort_unstable();
+        ids
+    }
+
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }

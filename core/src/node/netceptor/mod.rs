@@ -7,6 +7,7 @@ mod backends;
 mod carry_out;
 mod links;
 mod neighbours;
+mod reload;
 
 use alloc::collections::{BTreeMap, VecDeque};
 use alloc::string::String;
@@ -17,6 +18,7 @@ use bytes::{Bytes, BytesMut};
 use self::backends::Backends;
 pub use self::links::LinkStats;
 use self::links::Links;
+pub(in crate::node) use self::reload::{BackendChanges, Listening};
 use super::io::{Event, Level, LinkOutput};
 use super::{ConfigError, check_node};
 use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport};
@@ -154,11 +156,18 @@ impl Netceptor {
         if self.links.contains(id) {
             return Err(CallerError::Misuse(alloc::format!("link {} is in use", id.0)));
         }
-        let config = self
-            .backends
-            .session_config(backend, certified)
-            .ok_or(CallerError::Unknown("backend"))?;
+        let config = match self.backends.session_config(backend, certified) {
+            Some(config) => config,
+            // It came while its backend went.
+            None if self.backends.was_known(backend) => self.backends.session_of_nobody(),
+            None => return Err(CallerError::Unknown("backend")),
+        };
+        let is_orphan = !self.backends.contains(backend);
         self.links.open(now.mono, id, backend, remote, config);
+        if is_orphan {
+            self.shut_link(id);
+            return Ok(());
+        }
         if self.links.len() > self.max_links || !self.begun {
             self.log(
                 Level::Warning,
@@ -191,6 +200,9 @@ impl Netceptor {
 
     /// A dial has failed.
     pub fn dial_failed(&mut self, now: Now, backend: BackendId, error: &str) {
+        if !self.backends.contains(backend) {
+            return;
+        }
         let wait = self.backends.on_dial_failed(backend, now.mono);
         let (level, what) = match wait {
             Some(_) => (Level::Warning, "will retry"),

@@ -93,7 +93,7 @@ impl Netceptor {
     }
 
     /// Closes a link with a reason in the log, after a reject message if the table of sessions says so.
-    fn close_link(&mut self, now: Now, id: LinkId, refusal: &Refusal, reject: bool) {
+    pub(super) fn close_link(&mut self, now: Now, id: LinkId, refusal: &Refusal, reject: bool) {
         let Some(link) = self.links.live(id) else { return };
         link.session.on_closed(!reject);
         let peer = link.session.peer().map(|(peer, _)| peer.clone());
