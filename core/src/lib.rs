@@ -130,13 +130,14 @@
 //! # Features
 //!
 //! The crate is `no_std` and needs `alloc`. `std` (on by default) only switches on faster code in dependencies. `quic` adds
-//! the machine that speaks with classic nodes' streams, `tls` the TLS configs of streams, links and local sockets; both need std.
+//! the machine that speaks with classic nodes' streams, `tls` the TLS configs of streams, links and local sockets, `websocket`
+//! links of that kind; all three need std.
 #![no_std]
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
 extern crate alloc;
-#[cfg(feature = "quic")]
+#[cfg(any(feature = "quic", feature = "websocket"))]
 extern crate std;
 
 pub mod config;

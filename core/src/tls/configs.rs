@@ -156,6 +156,14 @@ impl Configs {
         self.link_client_of(client, link_versions(client.min_tls13), host, alpn)
     }
 
+    /// Whether a client of this name knows who is at the other end: not if it takes any certificate.
+    ///
+    /// # Errors
+    /// There is no such config.
+    pub fn verifies_servers(&self, name: &str) -> Result<bool, String> {
+        Ok(self.client(name)?.demands.trust.is_some())
+    }
+
     /// As [`Self::link_client`], of one that has nothing newer than TLS 1.2.
     #[cfg(test)]
     pub(super) fn old_link_client(

@@ -18,6 +18,7 @@ mod names;
 mod pem;
 mod pins;
 mod profile;
+pub mod records;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -29,5 +30,6 @@ pub use configs::Configs;
 pub use names::{NamesError, node_ids};
 pub use pem::Pem;
 pub use profile::Suites;
+pub use records::{Records, RecordsError};
 pub use settings::{ClientSettings, ServerSettings};
 pub use verifier::Peer;

@@ -63,6 +63,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "aws-lc-rs",
     "rcgen",
     "x509-parser",
+    "tungstenite",
 ];
 
 /// What a place may name of the outside nevertheless. `quinn-proto` counts in std's time; it is computed, and read only in
@@ -70,6 +71,10 @@ const CORE_DEPENDENCIES: &[&str] = &[
 const EXCEPTIONS: &[(&str, &str)] = &[
     ("quic", "std::time::Instant"),
     ("quic::tests", "std::time::Instant::now"),
+    // Traits of the library, over buffers.
+    ("link::transport::websocket", "std::io::self"),
+    ("link::transport::websocket", "std::io::Read"),
+    ("link::transport::websocket", "std::io::Write"),
 ];
 
 /// Words that have no place in a machine without IO: its users await, lock and seed.
