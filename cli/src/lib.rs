@@ -1,5 +1,6 @@
 //! The `receptor` program: configuration, logging and the way into the node.
 
+pub mod certificates;
 pub mod config;
 pub mod demo;
 pub mod help;

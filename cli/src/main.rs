@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use receptor_cli::certificates::{self, Terminal, Tool};
 use receptor_cli::config::{self, Action, ConfigError, Host};
 use receptor_cli::{VERSION, demo, help, node, run};
 use receptor_host::runner::{self, RUNNER_ARGUMENT};
@@ -28,6 +29,7 @@ fn main() -> ExitCode {
         Ok(Action::Help) => print(&help::help(&program)),
         Ok(Action::Completion) => print(&help::bash_completion()),
         Ok(Action::Version) => print(&format!("{VERSION}\n")),
+        Ok(Action::Certificate(tool)) => certificate(&tool),
         Ok(Action::Run(config)) => run::run(&program, *config, node::run),
         Err(error) => fail(&error),
     }
@@ -42,7 +44,18 @@ fn action(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
     config::load(&args, &Host::current())
 }
 
-fn fail(error: &ConfigError) -> ExitCode {
+fn certificate(tool: &Tool) -> ExitCode {
+    let mut terminal = Terminal {
+        input: &mut std::io::stdin().lock(),
+        output: &mut std::io::stdout(),
+    };
+    match certificates::run(tool, jiff::Timestamp::now(), &mut terminal) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error),
+    }
+}
+
+fn fail(error: &dyn std::fmt::Display) -> ExitCode {
     print(&format!("Error: {error}\n"));
     ExitCode::FAILURE
 }

@@ -6,6 +6,7 @@
 mod args;
 mod backends;
 mod build;
+mod certificates;
 pub mod entity;
 mod error;
 pub mod file;
@@ -32,6 +33,8 @@ pub use typed::{Backend, Config, ControlService, Host, Links, Node, Worker, Work
 use args::Request;
 use item::Item;
 
+use crate::certificates::Tool;
+
 /// What the user wants the program to do.
 #[derive(Debug)]
 pub enum Action {
@@ -41,6 +44,8 @@ pub enum Action {
     Completion,
     /// Print the version.
     Version,
+    /// Run a certificate tool.
+    Certificate(Tool),
     /// Run a node.
     Run(Box<Config>),
 }
@@ -73,7 +78,10 @@ fn load_with(
         if name == "version" {
             return Ok(Action::Version);
         }
-        return Err(ConfigError::unsupported(name));
+        return match certificates::tool(item)? {
+            Some(tool) => Ok(Action::Certificate(tool)),
+            None => Err(ConfigError::unsupported(name)),
+        };
     }
     for entity in entity::ENTITIES.iter().filter(|entity| entity.required) {
         if items.iter().all(|item| item.name() != entity.name) {

@@ -310,7 +310,7 @@ pub static ENTITIES: &[Entity] = &[
     )
     .singleton()
     .with(&[param("publickey", Text, "Public key file").bare_value()]),
-    entity("cert-init", Certificates, Refused, "Make a certificate authority")
+    entity("cert-init", Certificates, Supported, "Make a certificate authority")
         .exclusive()
         .with(&[
             param("commonname", Text, "Common name of the certificate").required(),
@@ -320,7 +320,7 @@ pub static ENTITIES: &[Entity] = &[
             param("outcert", Text, "Certificate file to write").required(),
             param("outkey", Text, "Private key file to write").required(),
         ]),
-    entity("cert-makereq", Certificates, Refused, "Make a certificate request")
+    entity("cert-makereq", Certificates, Supported, "Make a certificate request")
         .exclusive()
         .with(&[
             param("commonname", Text, "Common name of the certificate").required(),
@@ -332,7 +332,7 @@ pub static ENTITIES: &[Entity] = &[
             param("inkey", Text, "Existing private key file"),
             param("outkey", Text, "Private key file to write"),
         ]),
-    entity("cert-signreq", Certificates, Refused, "Sign a certificate request")
+    entity("cert-signreq", Certificates, Supported, "Sign a certificate request")
         .exclusive()
         .with(&[
             param("req", Text, "Request file").required(),

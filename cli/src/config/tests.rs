@@ -352,9 +352,6 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
             "--unix-socket-client service=a filename=b tls=c",
             "unix-socket-client tls",
         ),
-        ("--cert-init commonname=a bits=0 outcert=b outkey=c", "cert-init"),
-        ("--cert-makereq commonname=a outreq=b", "cert-makereq"),
-        ("--cert-signreq req=a cacert=b cakey=c outcert=d", "cert-signreq"),
         (
             "--node worker --command-runner command=a params= unitdir=b",
             "command-runner",
@@ -366,6 +363,70 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
         "-c f",
         "- node: {firewallrules: []}\n- tcp-peer: {address: 'a:1', tls: ''}\n",
     );
+}
+
+/// `config.md` §6.12.
+#[test]
+fn certificate_tools() {
+    use crate::certificates::{RequestKey, Tool};
+    let tool = |args: &str, file: &str| match load_text(args, file) {
+        Ok(Action::Certificate(tool)) => tool,
+        other => panic!("{args}: {other:?}"),
+    };
+    let Tool::Init(init) = tool(
+        "--cert-init commonname=a bits=4096 outcert=b outkey=c notafter=2030-01-01T00:00:00+01:00",
+        "",
+    ) else {
+        panic!("another tool")
+    };
+    assert_eq!(
+        (init.common_name.as_str(), init.bits, init.validity.not_before),
+        ("a", 4096, None)
+    );
+    let end = init.validity.not_after.expect("as given");
+    assert_eq!(end.to_string(), "2029-12-31T23:00:00Z");
+    let file = "- cert-makereq: {commonname: a, outreq: b, inkey: c, nodeid: [x, z], ipaddress: '::1'}";
+    let Tool::MakeRequest(request) = tool("-c f", file) else {
+        panic!("another tool")
+    };
+    assert_eq!(request.key, RequestKey::Existing("c".into()));
+    assert_eq!(request.names.nodes, ["x", "z"]);
+    let Tool::SignRequest(sign) = tool("--cert-signreq req=a cacert=b cakey=c outcert=d verify=yes", "") else {
+        panic!("another tool")
+    };
+    assert!(sign.is_verified);
+    for (args, text) in [
+        (
+            "--cert-makereq commonname=a outreq=b",
+            "must provide either InKey or OutKey",
+        ),
+        (
+            "--cert-makereq commonname=a outreq=b inkey=c outkey=d bits=2048",
+            "cannot use both InKey and OutKey",
+        ),
+        (
+            "--cert-makereq commonname=a outreq=b inkey=c bits=2048",
+            "cannot specify key bits when reading an already-existing key",
+        ),
+        (
+            "--cert-makereq commonname=a outreq=b outkey=c",
+            "must specify key bits when creating a new key",
+        ),
+        (
+            "--cert-makereq commonname=a outreq=b outkey=c bits=2048 ipaddress=999.1.1.1",
+            "invalid IP address: 999.1.1.1",
+        ),
+        (
+            "--cert-init commonname=a bits=0 outcert=b outkey=c notbefore=junk",
+            "notbefore \"junk\" is not a time as 2026-01-31T00:00:00Z (RFC 3339)",
+        ),
+        (
+            "--cert-signreq req=a cacert=b cakey=c outcert=d --local-only",
+            "cannot specify any other options with cert-signreq",
+        ),
+    ] {
+        assert_eq!(error(args, ""), text, "{args}");
+    }
 }
 
 /// `security.md` §13.1; and what a classic node drops in silence is refused.
