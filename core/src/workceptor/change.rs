@@ -22,6 +22,12 @@ pub enum Change {
         /// Who it is.
         identity: ProcessIdentity,
     },
+    /// Node: this process runs the unit, as was found out without the record. Classic nodes write only its process ID, and
+    /// that too late.
+    Identified {
+        /// Who it is.
+        identity: ProcessIdentity,
+    },
     /// Runner: the command runs.
     Running {
         /// Process ID of the command.
@@ -49,6 +55,11 @@ pub enum Change {
     CancelRequested,
     /// Node: the unit was ended as asked, without word of a runner.
     Canceled,
+    /// Node: what a classic runner writes when it is told to end (`work.md` §8.3) was meant as a cancel.
+    ClassicCanceled {
+        /// Size of `stdout`.
+        stdout_size: u64,
+    },
     /// Node: the unit failed before a runner could speak for it.
     Failed {
         /// Why.
@@ -103,6 +114,8 @@ pub enum ChangeKind {
     Starting,
     /// [`Change::RunnerUp`]
     RunnerUp,
+    /// [`Change::Identified`]
+    Identified,
     /// [`Change::Running`]
     Running,
     /// [`Change::SpawnFailed`]
@@ -115,6 +128,8 @@ pub enum ChangeKind {
     CancelRequested,
     /// [`Change::Canceled`]
     Canceled,
+    /// [`Change::ClassicCanceled`]
+    ClassicCanceled,
     /// [`Change::Failed`]
     Failed,
     /// [`Change::Lost`]
@@ -152,6 +167,8 @@ pub(super) enum Phase {
     Queued,
     /// Remote: the executor has started it.
     Started,
+    /// Command: a classic runner has written that a signal ended it. Whether that was a cancel only who sent it knows.
+    Interrupted,
     /// Any: over.
     Complete,
     /// Any: a record of others, never changed.
@@ -160,16 +177,18 @@ pub(super) enum Phase {
 
 /// The table: the phases in which each change is legal. Everything else is refused.
 const LEGAL: &[(ChangeKind, &[Phase])] = {
-    use Phase::{Complete, Launched, Queued, Running, Started, Starting, Waiting};
+    use Phase::{Complete, Interrupted, Launched, Queued, Running, Started, Starting, Waiting};
     &[
         (ChangeKind::Starting, &[Waiting]),
         (ChangeKind::RunnerUp, &[Starting]),
+        (ChangeKind::Identified, &[Waiting, Launched, Running]),
         (ChangeKind::Running, &[Launched]),
         (ChangeKind::SpawnFailed, &[Launched]),
         (ChangeKind::Exited, &[Launched, Running]),
         (ChangeKind::OutputSize, &[Launched, Running, Queued, Started]),
         (ChangeKind::CancelRequested, &[Waiting, Starting, Launched, Running]),
         (ChangeKind::Canceled, &[Waiting, Starting, Launched, Running]),
+        (ChangeKind::ClassicCanceled, &[Interrupted]),
         (ChangeKind::Failed, &[Waiting, Starting, Queued, Started]),
         (ChangeKind::Lost, &[Starting, Launched, Running]),
         (ChangeKind::StdinComplete, &[Queued]),
@@ -211,12 +230,14 @@ impl Change {
         match self {
             Self::Starting => ChangeKind::Starting,
             Self::RunnerUp { .. } => ChangeKind::RunnerUp,
+            Self::Identified { .. } => ChangeKind::Identified,
             Self::Running { .. } => ChangeKind::Running,
             Self::SpawnFailed { .. } => ChangeKind::SpawnFailed,
             Self::Exited { .. } => ChangeKind::Exited,
             Self::OutputSize(_) => ChangeKind::OutputSize,
             Self::CancelRequested => ChangeKind::CancelRequested,
             Self::Canceled => ChangeKind::Canceled,
+            Self::ClassicCanceled { .. } => ChangeKind::ClassicCanceled,
             Self::Failed { .. } => ChangeKind::Failed,
             Self::Lost { .. } => ChangeKind::Lost,
             Self::StdinComplete => ChangeKind::StdinComplete,
@@ -234,6 +255,7 @@ impl Change {
 pub(super) fn phase(record: &Record) -> Phase {
     match (&record.extra, record.state) {
         (_, State::Unknown(_)) => Phase::Foreign,
+        (Extra::Command(_), _) if is_classic_kill(record) => Phase::Interrupted,
         (Extra::Command(_) | Extra::Remote(_), state) if state.is_complete() => Phase::Complete,
         (Extra::Command(_), State::Running) => Phase::Running,
         (Extra::Command(extra), _) if extra.pid != 0 => Phase::Launched,
@@ -273,6 +295,10 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
             state: State::Unknown(_),
             ..
         } => return Err(refused),
+        Change::ClassicCanceled { stdout_size } => {
+            record.stdout_size = *stdout_size;
+            cancel(record);
+        }
         Change::OutputSize(size) => record.stdout_size = record.stdout_size.max(*size),
         Change::Exited {
             status,
@@ -316,6 +342,7 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
             fail(record, "Locally Cancelled");
         }
         Change::CancelRequested
+        | Change::Identified { .. }
         | Change::Contacted
         | Change::RemoteAccepted { .. }
         | Change::RemoteStarted
@@ -330,7 +357,7 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
     match &mut record.extra {
         Extra::Command(extra) => match change {
             Change::Starting => extra.starting = true,
-            Change::RunnerUp { identity } => {
+            Change::RunnerUp { identity } | Change::Identified { identity } => {
                 extra.pid = identity.pid;
                 extra.boot_id.clone_from(&identity.boot_id);
                 extra.start_time = identity.start_time;
@@ -369,6 +396,11 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
         Extra::Other(_) => {}
     }
     Ok(())
+}
+
+/// Whether this is how a classic runner, or python worker, records that a signal told it to end.
+fn is_classic_kill(record: &Record) -> bool {
+    record.state == State::Failed && (record.detail == "Killed" || record.detail.starts_with("Killed by signal "))
 }
 
 fn fail(record: &mut Record, detail: &str) {

@@ -4,8 +4,10 @@ use alloc::format;
 use alloc::string::ToString as _;
 
 use super::api::{Severity, WorkReply};
-use super::change::Change;
+use super::change::{Change, Phase, phase};
 use super::id::UnitId;
+use super::process::{FoundRunner, RunnerKind};
+use super::record::Record;
 use super::split::split_words;
 use super::task::{RunnerEvent, UnitTask, UnitTaskResult};
 use super::timer::{Timer, back_off};
@@ -19,6 +21,9 @@ pub(super) const START_UNKNOWN: &str = "start unknown: the node stopped while it
 
 /// Detail of a unit whose runner is gone without a word.
 pub(super) const RUNNER_LOST: &str = "runner lost: it is gone and has not said how the command ended";
+
+/// Detail of a unit whose runner went down with the whole machine.
+pub(super) const MACHINE_RESTARTED: &str = "node restarted: the machine was started anew while the command ran";
 
 impl Workceptor {
     /// What a runner tells.
@@ -37,13 +42,9 @@ impl Workceptor {
             }
             RunnerEvent::Finished(record) => {
                 let size = record.stdout_size;
-                unit.adopt(record);
-                self.runner_ended(id, size);
+                self.runner_gone(id, record, size, RUNNER_LOST);
             }
-            RunnerEvent::Lost { record, stdout_size } => {
-                unit.adopt(record);
-                self.runner_ended(id, stdout_size);
-            }
+            RunnerEvent::Lost { record, stdout_size } => self.runner_gone(id, record, stdout_size, RUNNER_LOST),
         }
         self.advance(id);
     }
@@ -117,22 +118,37 @@ impl Workceptor {
         }
     }
 
-    /// The runner is gone. If it left no terminal state, this node writes one.
-    fn runner_ended(&mut self, id: &UnitId, stdout_size: u64) {
+    /// The runner is gone and has left this record. If that has no terminal state, this node writes one.
+    fn runner_gone(&mut self, id: &UnitId, record: Record, stdout_size: u64, why: &str) {
         let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.is_classic() && unit.cancelling && !unit.is_complete() && phase(&record) == Phase::Interrupted {
+            // Not announced: it was a cancel, and a unit has one terminal state only.
+            if unit.run != Run::Over {
+                unit.run = Run::Over;
+                let stdout_size = unit.output.max(record.stdout_size);
+                self.update(id, Change::ClassicCanceled { stdout_size }, true);
+            }
+            return;
+        }
+        unit.adopt(record);
         if unit.is_complete() {
             // The start was a success even if its end came first.
             return self.tell_started(id);
         }
         if unit.run != Run::Over {
             unit.run = Run::Over;
-            if !unit.cancelling {
-                self.log(Severity::Warning, format!("unit {id}: {RUNNER_LOST}"));
+            let (cancelling, is_classic) = (unit.cancelling, unit.is_classic());
+            if cancelling && is_classic {
+                // It has written the record anew without what it does not know.
+                self.update(id, Change::CancelRequested, false);
+            }
+            if !cancelling {
+                self.log(Severity::Warning, format!("unit {id}: {why}"));
             }
             self.update(
                 id,
                 Change::Lost {
-                    detail: RUNNER_LOST.to_string(),
+                    detail: why.to_string(),
                     stdout_size,
                 },
                 true,
@@ -146,9 +162,28 @@ impl Workceptor {
         if unit.is_complete() || unit.stage != Stage::Live {
             return;
         }
-        if let Some(identity) = unit.record.extra.command().and_then(super::extra::CommandExtra::runner) {
-            unit.run = Run::Attaching;
-            self.task(id, Purpose::Attach, UnitTask::Attach { identity });
+        let Some(extra) = unit.record.extra.command() else {
+            return;
+        };
+        let recorded = || FoundRunner {
+            identity: extra.runner().unwrap_or_default(),
+            kind: RunnerKind::Ours,
+        };
+        let runner = unit.runner.clone().unwrap_or_else(recorded);
+        unit.run = Run::Attaching;
+        self.task(id, Purpose::Attach, UnitTask::Attach { runner });
+    }
+
+    /// The runner lives. What the record lacks of its identity is added, unless the runner is about to write it itself.
+    fn identify(&mut self, id: &UnitId) {
+        let Some(unit) = self.units.get(id) else { return };
+        let recorded = unit.record.extra.command().and_then(super::extra::CommandExtra::runner);
+        if let Some(found) = &unit.runner
+            && recorded.as_ref() != Some(&found.identity)
+            && matches!(phase(&unit.record), Phase::Waiting | Phase::Launched | Phase::Running)
+        {
+            let identity = found.identity.clone();
+            self.update(id, Change::Identified { identity }, false);
         }
     }
 
@@ -159,16 +194,19 @@ impl Workceptor {
                 record,
                 stdout_size,
                 alive,
+                same_boot,
             } => {
                 unit.tries = 0;
-                unit.adopt(record);
-                if !unit.is_complete() {
-                    unit.output = unit.output.max(stdout_size);
-                }
                 if alive {
+                    unit.adopt(record);
+                    if !unit.is_complete() {
+                        unit.output = unit.output.max(stdout_size);
+                    }
+                    self.identify(id);
                     self.runner_up(id);
                 } else {
-                    self.runner_ended(id, stdout_size);
+                    let why = if same_boot { RUNNER_LOST } else { MACHINE_RESTARTED };
+                    self.runner_gone(id, record, stdout_size, why);
                 }
             }
             // Nothing is known of the runner, so nothing is said of it.
@@ -195,8 +233,20 @@ impl Workceptor {
             let error = failure(result.clone());
             self.log(
                 Severity::Warning,
-                format!("unit {id}: cannot tell its runner to end: {error}"),
+                format!("unit {id}: cannot tell its runner to end, trying again: {error}"),
             );
+            let at = self.after(back_off(0));
+            self.timers.set(Timer::RetryCancel(id.clone()), at);
+        }
+    }
+
+    /// A runner that could not be told is told again, as long as there is one.
+    pub(super) fn retry_cancel(&mut self, id: &UnitId) {
+        if let Some(unit) = self.units.get(id)
+            && matches!(unit.run, Run::Up { cancel_told: true })
+            && !unit.is_complete()
+        {
+            self.task(id, Purpose::CancelRunner, UnitTask::Cancel);
         }
     }
 

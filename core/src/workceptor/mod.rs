@@ -59,7 +59,7 @@ pub use api::{
 };
 pub use extra::{CommandExtra, Extra, RemoteExtra};
 pub use id::UnitId;
-pub use process::{ExitStatus, ProcessIdentity};
+pub use process::{ExitStatus, FoundRunner, ProcessIdentity, RunnerKind};
 pub use record::{Change, ChangeKind, Record, Refused};
 pub use split::{SplitError, split_words};
 pub use state::State;
@@ -244,6 +244,7 @@ impl Workceptor {
                 Timer::RetryOutput(id) => self.retry_output(&id),
                 Timer::RetryRemove(id) => self.advance(&id),
                 Timer::RetryAttach(id) => self.attach(&id),
+                Timer::RetryCancel(id) => self.retry_cancel(&id),
                 Timer::Poll(id) | Timer::RetryCall(id) => self.drive_classic(&id),
             }
         }

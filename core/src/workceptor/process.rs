@@ -3,7 +3,7 @@
 use alloc::string::String;
 
 /// Identifies a process for ever: a pid alone may belong to somebody else after a while or a reboot.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ProcessIdentity {
     /// The kernel's random boot ID.
     pub boot_id: String,
@@ -11,6 +11,24 @@ pub struct ProcessIdentity {
     pub pid: u32,
     /// Start time in clock ticks since boot (field 22 of `/proc/PID/stat`).
     pub start_time: u64,
+}
+
+/// What kind of runner a process is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RunnerKind {
+    /// One of this implementation: it says what happens.
+    Ours,
+    /// One that a classic node has started: it only writes the record (`work.md` §8.3), and cancels when it gets SIGINT.
+    Classic,
+}
+
+/// A runner left by an earlier daemon.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FoundRunner {
+    /// Who it is.
+    pub identity: ProcessIdentity,
+    /// What it is.
+    pub kind: RunnerKind,
 }
 
 /// How a child ended: a code or a signal.

@@ -96,7 +96,17 @@ impl Record {
             return Err("status file is empty".into());
         }
         let file: File = serde_json::from_slice(bytes).map_err(|error| error.to_string())?;
-        let extra = Extra::from_value(&file.work_type, file.extra).map_err(|error| format!("ExtraData: {error}"))?;
+        let mut extra =
+            Extra::from_value(&file.work_type, file.extra).map_err(|error| format!("ExtraData: {error}"))?;
+        // Classic nodes drop it once a command's runner has ended (`work.md` §3.1), even if that left no end in the record.
+        let is_open = !file.state.is_complete() && !matches!(file.state, State::Unknown(_));
+        if is_open
+            && extra == Extra::Other(Value::Null)
+            && !file.work_type.is_empty()
+            && file.work_type != extra::REMOTE
+        {
+            extra = Extra::Command(Box::default());
+        }
         Ok(Self {
             state: file.state,
             detail: file.detail,

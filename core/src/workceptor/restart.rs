@@ -48,6 +48,7 @@ impl Workceptor {
             }
         };
         let mut unit = Unit::new(self.fresh_key(), record, Stage::Live);
+        unit.runner = found.runner;
         if !unit.is_complete() {
             unit.output = unit.output.max(found.stdout_size);
         }
@@ -84,13 +85,15 @@ impl Workceptor {
             return self.resume_remote(id);
         };
         match phase(&unit.record) {
+            // Whatever the record says, it runs: a classic node died before it wrote down whom it had started.
+            Phase::Waiting | Phase::Starting if unit.runner.is_some() => self.attach(id),
             // Its submitter sends stdin again, from the start: what is in the file may not have been durable.
             Phase::Waiting if !extra.submitter.is_empty() => unit.spool = Some(Spool::new(Source::Nobody)),
             Phase::Waiting => self.fail(id, "Pending at restart".to_string()),
             // Refused if a runner comes up in this moment, which is then looked for.
             Phase::Starting => self.fail(id, START_UNKNOWN.to_string()),
             Phase::Launched | Phase::Running => self.attach(id),
-            Phase::Queued | Phase::Started | Phase::Complete | Phase::Foreign => {}
+            Phase::Queued | Phase::Started | Phase::Interrupted | Phase::Complete | Phase::Foreign => {}
         }
     }
 

@@ -9,7 +9,7 @@ use alloc::vec::Vec;
 use bytes::Bytes;
 
 use super::id::UnitId;
-use super::process::ProcessIdentity;
+use super::process::FoundRunner;
 use super::record::{Change, Record};
 
 /// A task about one unit's directory or runner.
@@ -70,10 +70,12 @@ pub enum UnitTask {
         /// Its arguments.
         args: Vec<String>,
     },
-    /// Connect to a runner left by an earlier daemon. Answered with [`UnitTaskResult::Attached`], which says whether it lives.
+    /// Connect to a runner left by an earlier daemon. Answered with [`UnitTaskResult::Attached`], which says whether it
+    /// lives. If it does not and has left the unit unfinished, every process of the unit has been killed.
     Attach {
-        /// Who it was, as recorded.
-        identity: ProcessIdentity,
+        /// Who it is: as found when the node started, else as recorded. Process ID 0 if nothing is known but that there
+        /// was one.
+        runner: FoundRunner,
     },
     /// Tell the runner to end the unit: SIGINT to the child, after 5 s SIGTERM to its group, after 10 s SIGKILL to every
     /// descendant. Answered when told; the end comes as [`RunnerEvent::Finished`].
@@ -122,6 +124,8 @@ pub enum UnitTaskResult {
         stdout_size: u64,
         /// Whether [`RunnerEvent`]s will follow.
         alive: bool,
+        /// `false` if the runner is known to have lived before the machine was started anew.
+        same_boot: bool,
     },
     /// It failed.
     Failed(UnitError),
@@ -156,4 +160,6 @@ pub struct StoredUnit {
     pub stdin_size: u64,
     /// Size of `stdout`.
     pub stdout_size: u64,
+    /// The process that runs it now, if there is one, whatever the record says.
+    pub runner: Option<FoundRunner>,
 }

@@ -8,4 +8,5 @@ mod go;
 mod local;
 mod remote;
 mod trouble;
+mod upgrade;
 mod world;

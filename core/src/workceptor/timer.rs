@@ -28,6 +28,8 @@ pub(super) enum Timer {
     RetryRemove(UnitId),
     /// Try to reach a runner again.
     RetryAttach(UnitId),
+    /// Try to tell a runner again that its unit shall end.
+    RetryCancel(UnitId),
     /// Ask for a unit's status.
     Poll(UnitId),
     /// Open a stream for a unit again.
@@ -47,6 +49,7 @@ impl Timer {
             Self::RetryOutput(_) => "write a unit's output again",
             Self::RetryRemove(_) => "remove a unit again",
             Self::RetryAttach(_) => "connect to a runner again",
+            Self::RetryCancel(_) => "tell a runner again",
             Self::Poll(_) => "ask for a unit's status",
             Self::RetryCall(_) => "open a stream for a unit again",
         }
@@ -61,6 +64,7 @@ impl Timer {
             | Self::RetryOutput(id)
             | Self::RetryRemove(id)
             | Self::RetryAttach(id)
+            | Self::RetryCancel(id)
             | Self::Poll(id)
             | Self::RetryCall(id) => Some(id),
         }
@@ -102,6 +106,7 @@ impl Timers {
             Timer::RetryOutput(id.clone()),
             Timer::RetryRemove(id.clone()),
             Timer::RetryAttach(id.clone()),
+            Timer::RetryCancel(id.clone()),
             Timer::Poll(id.clone()),
             Timer::RetryCall(id.clone()),
         ] {

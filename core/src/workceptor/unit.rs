@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::api::{ClientKey, SessionKey, UnitView};
 use super::change::{Change, Phase, phase};
 use super::extra::Extra;
+use super::process::{FoundRunner, RunnerKind};
 use super::record::Record;
 use super::remote::Remote;
 use super::spool::Spool;
@@ -29,6 +30,8 @@ pub(super) struct Unit {
     pub(super) spool: Option<Spool>,
     /// Command units: how far the start is.
     pub(super) run: Run,
+    /// Command units: the runner that was found when the node started.
+    pub(super) runner: Option<FoundRunner>,
     /// Remote units.
     pub(super) remote: Option<Box<Remote>>,
     /// Somebody wants it to end.
@@ -126,6 +129,7 @@ impl Unit {
             stage,
             spool: None,
             run: Run::Waiting,
+            runner: None,
             remote: None,
             cancelling: false,
             release: None,
@@ -154,6 +158,13 @@ impl Unit {
             .extra
             .command()
             .is_some_and(|extra| !extra.submitter.is_empty())
+    }
+
+    /// Whether a classic node has started its runner.
+    pub(super) fn is_classic(&self) -> bool {
+        self.runner
+            .as_ref()
+            .is_some_and(|runner| runner.kind == RunnerKind::Classic)
     }
 
     /// Whether the machine only shows and removes it.
@@ -209,6 +220,6 @@ fn rank(record: &Record) -> u8 {
         Phase::Launched => 3,
         Phase::Started if record.state == State::Pending => 3,
         Phase::Running | Phase::Started => 4,
-        Phase::Complete => 5,
+        Phase::Interrupted | Phase::Complete => 5,
     }
 }

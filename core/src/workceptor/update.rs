@@ -82,7 +82,7 @@ impl Workceptor {
                 self.log(Severity::Error, format!("unit {id}: cannot record its start: {error}"));
                 return self.start_failed(id, &error);
             }
-            ChangeKind::CancelRequested | ChangeKind::OutputSize => {
+            ChangeKind::CancelRequested | ChangeKind::OutputSize | ChangeKind::Identified => {
                 self.output_synced(id, None);
                 return self.log(Severity::Warning, format!("unit {id}: {error}"));
             }
@@ -97,7 +97,11 @@ impl Workceptor {
         }
         let is_end = matches!(
             change.kind(),
-            ChangeKind::Failed | ChangeKind::Canceled | ChangeKind::Lost | ChangeKind::Expired
+            ChangeKind::Failed
+                | ChangeKind::Canceled
+                | ChangeKind::ClassicCanceled
+                | ChangeKind::Lost
+                | ChangeKind::Expired
         );
         // After a restart, a remote unit whose stdin is recorded as complete goes on with it.
         let resumable = unit.record.extra.remote().is_some_and(|remote| remote.stdin_complete);

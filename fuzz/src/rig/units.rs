@@ -120,6 +120,7 @@ fn in_directory(directory: &mut Directory, task: UnitTask) -> UnitTaskResult {
             record: directory.record.clone(),
             stdout_size: directory.stdout.len() as u64,
             alive: false,
+            same_boot: true,
         },
         UnitTask::Cancel | UnitTask::Create { .. } | UnitTask::Remove => UnitTaskResult::Done,
     }

@@ -53,6 +53,7 @@ impl Disk {
                 .ok_or_else(|| "status: no such file or directory".to_owned()),
             stdin_size: dir.stdin.len() as u64,
             stdout_size: dir.stdout.len() as u64,
+            runner: None,
         };
         self.current.iter().map(stored).collect()
     }

@@ -442,7 +442,9 @@ impl World {
             Task::Unit(unit, UnitTask::Spawn { program, args }) => {
                 return self.spawn(index, id, &unit, &program, &args);
             }
-            Task::Unit(unit, UnitTask::Attach { identity }) => return self.attach(index, id, &unit, &identity),
+            Task::Unit(unit, UnitTask::Attach { runner }) => {
+                return self.attach(index, id, &unit, &runner.identity);
+            }
             Task::Unit(unit, UnitTask::Cancel) => return self.cancel_runner(index, id, &unit),
             Task::Unit(unit, task) => {
                 let synced = matches!(

@@ -79,6 +79,7 @@ impl World {
                     record,
                     stdout_size: dir.stdout.len() as u64,
                     alive,
+                    same_boot: true,
                 },
                 None => UnitTaskResult::Failed(receptor_core::workceptor::UnitError::Missing),
             },

@@ -7,9 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
 
-use crate::UnitStore;
 use crate::error_text::os_text;
 use crate::runner::{self, Attached, CANCEL, RunnerConnection, RunnerProgram};
+use crate::{UnitDir, UnitStore};
 
 /// Carries out tasks about units, on the caller's thread. Shared by all threads that do.
 pub struct UnitWorker {
@@ -44,22 +44,24 @@ impl UnitWorker {
                     Err(error) => (UnitTaskResult::Failed(error), None),
                 }
             }
-            UnitTask::Attach { identity } => match runner::attach(&store.unit_dir(unit), &identity) {
+            UnitTask::Attach { runner } => match runner::attach(&store.unit_dir(unit), &runner) {
                 Ok(Attached {
                     record,
                     stdout_size,
                     connection,
+                    same_boot,
                 }) => {
                     let result = UnitTaskResult::Attached {
                         record,
                         stdout_size,
                         alive: connection.is_some(),
+                        same_boot,
                     };
                     self.connected(unit, result, connection)
                 }
                 Err(error) => (UnitTaskResult::Failed(error), None),
             },
-            UnitTask::Cancel => (self.cancel(unit), None),
+            UnitTask::Cancel => (self.cancel(unit, &store.unit_dir(unit)), None),
             deed => (store.run(unit, deed), None),
         }
     }
@@ -86,16 +88,17 @@ impl UnitWorker {
         (result, Some(connection))
     }
 
-    fn cancel(&self, unit: &UnitId) -> UnitTaskResult {
-        let Some(mut stream) = self.lock().get(unit).and_then(|stream| stream.try_clone().ok()) else {
-            return failed(&format!("no runner of unit {unit} is connected"));
+    fn cancel(&self, unit: &UnitId, dir: &UnitDir) -> UnitTaskResult {
+        let stream = self.lock().get(unit).and_then(|stream| stream.try_clone().ok());
+        let told = match stream {
+            Some(mut stream) => stream.write_all(CANCEL).map_err(|error| os_text(&error)),
+            None => Err("it is not connected".to_owned()),
         };
-        match stream.write_all(CANCEL) {
+        match told {
             Ok(()) => UnitTaskResult::Done,
-            Err(error) => failed(&format!(
-                "the runner of unit {unit} could not be told: {}",
-                os_text(&error)
-            )),
+            // A signal to the runner means the same; it needs a record that names it.
+            Err(_) if runner::interrupt(dir) => UnitTaskResult::Done,
+            Err(text) => failed(&format!("the runner of unit {unit} could not be told: {text}")),
         }
     }
 

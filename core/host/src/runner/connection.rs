@@ -8,16 +8,16 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use receptor_core::workceptor::{ProcessIdentity, Record, RunnerEvent, UnitError};
+use receptor_core::workceptor::{FoundRunner, ProcessIdentity, Record, RunnerEvent, RunnerKind, UnitError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::lines::{Lines, Notice};
-use super::{RunnerProgram, SOCKET, VERSION, pump};
+use super::{RunnerProgram, SOCKET, VERSION, classic, pump};
 use crate::error_text::{path_text, spawn_text};
 use crate::identity;
-use crate::process_table::pid_of;
+use crate::process_table::{Process, pid_of};
 use crate::reap::OwnChild;
 use crate::remains::{Remains, Session};
 use crate::store::UnitDir;
@@ -49,6 +49,8 @@ pub struct RunnerWatch {
     finished: bool,
     /// What is left in the pipe does not continue `stdout`.
     copies: bool,
+    /// Classic runners write in place and may be killed while they do: what to go back to.
+    last: Option<Box<Record>>,
     runner: Runner,
 }
 
@@ -69,6 +71,8 @@ pub struct Attached {
     pub stdout_size: u64,
     /// The connection, if the runner lives.
     pub connection: Option<RunnerConnection>,
+    /// Whether the machine was not started anew since, as far as is known.
+    pub same_boot: bool,
 }
 
 /// Starts a runner for the unit, which starts `program` with `args`. Environment and working directory are inherited.
@@ -120,16 +124,28 @@ fn start(
     // Before the runner is there: one that ends at once removes the socket. The command holds the listening one.
     let stream = unix_path::connect(&dir.path().join(SOCKET))?;
     let process = OwnChild::spawn(&mut command)?;
-    Ok(connection(dir, stream, Runner::Child { process, pipe }))
+    Ok(connection(dir, stream, Runner::Child { process, pipe }, None))
 }
 
 /// Connects to a runner left by an earlier daemon, if it lives. If it does not and has not finished its unit, everything
 /// that it and its command have started is killed, which is waited for.
-pub fn attach(dir: &UnitDir, identity: &ProcessIdentity) -> Result<Attached, UnitError> {
+pub fn attach(dir: &UnitDir, runner: &FoundRunner) -> Result<Attached, UnitError> {
+    let identity = &runner.identity;
     let alive = identity::is_alive(identity);
-    let stream = alive.then(|| unix_path::connect(&dir.path().join(SOCKET)));
+    let stream = alive.then(|| match runner.kind {
+        RunnerKind::Ours => unix_path::connect(&dir.path().join(SOCKET)),
+        RunnerKind::Classic => classic::follow(dir, identity),
+    });
     let connection = match stream {
-        Some(Ok(stream)) => Some(connection(dir, stream, Runner::Found(identity.clone()))),
+        Some(Ok(stream)) => {
+            // Before the runner can end: afterwards it may be the last readable one.
+            let last = dir
+                .read()
+                .ok()
+                .filter(|_| runner.kind == RunnerKind::Classic)
+                .map(Box::new);
+            Some(connection(dir, stream, Runner::Found(identity.clone()), last))
+        }
         // It has ended just now.
         Some(Err(error)) if is_no_listener(&error) => None,
         Some(Err(error)) => return Err(UnitError::Io(path_text("connect", &dir.path().join(SOCKET), &error))),
@@ -144,6 +160,23 @@ pub fn attach(dir: &UnitDir, identity: &ProcessIdentity) -> Result<Attached, Uni
         record,
         stdout_size: dir.stdout_size(),
         connection,
+        same_boot: identity.boot_id.is_empty() || identity::is_of_this_boot(identity),
+    })
+}
+
+/// Tells the runner that the record names to end its unit without a connection to it: by SIGINT. `false` if there is no
+/// such runner.
+pub fn interrupt(dir: &UnitDir) -> bool {
+    let runner = dir.read().ok().and_then(|record| record.extra.command()?.runner());
+    runner.is_some_and(|identity| {
+        identity::is_alive(&identity)
+            && Process::read(identity.pid).is_ok_and(|process| {
+                let is_same = process.start_time == identity.start_time;
+                if is_same {
+                    process.signal(Signal::INT);
+                }
+                is_same
+            })
     })
 }
 
@@ -151,12 +184,13 @@ fn is_no_listener(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused)
 }
 
-fn connection(dir: &UnitDir, stream: UnixStream, runner: Runner) -> RunnerConnection {
+fn connection(dir: &UnitDir, stream: UnixStream, runner: Runner, last: Option<Box<Record>>) -> RunnerConnection {
     let watch = RunnerWatch {
         dir: dir.clone(),
         lines: Lines::default(),
         finished: false,
         copies: false,
+        last,
         runner,
     };
     RunnerConnection { stream, watch }
@@ -207,6 +241,9 @@ impl RunnerWatch {
             Notice::Copying => None,
             Notice::Running => {
                 let record = self.dir.read().ok()?;
+                if let Some(last) = &mut self.last {
+                    last.as_mut().clone_from(&record);
+                }
                 // It may have ended since, which the runner will say itself.
                 (!record.state.is_complete()).then_some(RunnerEvent::Running(record))
             }
@@ -238,6 +275,10 @@ impl RunnerWatch {
                 Some(identity.clone())
             }
         };
+        if let Some(last) = &self.last {
+            // Nothing else can be done if it fails, and the unit says so.
+            let _ = self.dir.restore(last);
+        }
         if let (Ok(record), Some(runner)) = (self.dir.read(), runner)
             && !record.state.is_complete()
         {

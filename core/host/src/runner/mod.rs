@@ -36,14 +36,21 @@
 //! The daemon that follows it, or the next one that looks for it, kills everything the runner and its command have started
 //! before it says that the unit is over: see [`remains`](crate::remains) for how they are known.
 //!
+//! # Runners of classic nodes
+//!
+//! A directory that a classic node has left may have a runner of its that still runs. It is found by its command line, and
+//! a thread of the daemon follows it and says for it what is said above. It is cancelled by SIGINT, as classic daemons do.
+//!
 //! # A full disk
 //!
 //! While `stdout` cannot be written the runner stops reading the pipe, so that the command is held up, and tries again
 //! each second. Nothing is lost unless the unit is cancelled meanwhile.
 
+mod classic;
 mod clients;
 mod connection;
 mod escalation;
+pub(crate) mod found;
 mod lines;
 mod process;
 mod pump;
@@ -52,7 +59,7 @@ mod setup;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub use connection::{Attached, CANCEL, RunnerConnection, RunnerWatch, attach, spawn};
+pub use connection::{Attached, CANCEL, RunnerConnection, RunnerWatch, attach, interrupt, spawn};
 pub use lines::Notice;
 pub use process::main;
 

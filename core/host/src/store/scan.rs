@@ -2,11 +2,18 @@
 
 use std::fs;
 use std::path::Path;
+use std::thread;
+use std::time::Duration;
 
 use receptor_core::workceptor::{StoredUnit, UnitError, UnitId};
 
 use super::{REMOVING, UnitDir, remove_all};
 use crate::error_text::path_text;
+use crate::runner::found;
+
+/// How often a record that cannot be read is read again while its runner lives, and what lies between: a classic runner
+/// writes it anew four times a second, also where its daemon has died while it wrote.
+const READ_AGAIN: (u32, Duration) = (8, Duration::from_millis(100));
 
 /// All units, and what in the node's directory is none.
 #[derive(Debug)]
@@ -50,8 +57,32 @@ pub(super) fn scan(dir: &Path) -> Result<Scan, String> {
                 .push(format!("{} is not a unit of work: {why}", path.display())),
         }
     }
+    find_runners(dir, &mut scan.units);
     scan.units.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(scan)
+}
+
+/// Finds out who runs the units that are not over.
+fn find_runners(dir: &Path, units: &mut [StoredUnit]) {
+    let is_over = |unit: &StoredUnit| unit.record.as_ref().is_ok_and(|record| record.state.is_complete());
+    if units.iter().all(is_over) {
+        return;
+    }
+    let (mut living, Ok(dir)) = (found::living(), fs::canonicalize(dir)) else {
+        return;
+    };
+    for unit in units.iter_mut().filter(|unit| !is_over(unit)) {
+        let path = dir.join(unit.id.as_str());
+        unit.runner = living.remove(&path);
+        let (mut tries, pause) = READ_AGAIN;
+        while unit.runner.is_some() && unit.record.is_err() && tries > 0 {
+            thread::sleep(pause);
+            tries -= 1;
+            if let Ok(record) = UnitDir::new(path.clone()).read() {
+                unit.record = Ok(record);
+            }
+        }
+    }
 }
 
 fn unit(path: &Path, name: &str) -> Result<StoredUnit, &'static str> {
@@ -60,17 +91,22 @@ fn unit(path: &Path, name: &str) -> Result<StoredUnit, &'static str> {
     }
     let id = UnitId::parse(name).ok_or("its name is not a unit ID")?;
     let dir = UnitDir::new(path.to_owned());
-    if !dir.has_record() {
+    let record = if dir.has_record() {
+        dir.read().map_err(|error| match error {
+            UnitError::Io(text) => text,
+            other => format!("read {}: {other:?}", path.display()),
+        })
+    } else if dir.has_remains() {
+        // Shown as failed, so that it can be released.
+        Err("it has no status file".to_owned())
+    } else {
         return Err("it has no status file");
-    }
-    let record = dir.read().map_err(|error| match error {
-        UnitError::Io(text) => text,
-        other => format!("read {}: {other:?}", path.display()),
-    });
+    };
     Ok(StoredUnit {
         id,
         record,
         stdin_size: dir.stdin_size(),
         stdout_size: dir.stdout_size(),
+        runner: None,
     })
 }

@@ -197,12 +197,13 @@ fn a_scan_finds_units_and_names_what_is_none() {
     store.store_epoch(7).unwrap();
     let scan = store.scan().unwrap();
     let ids: Vec<_> = scan.units.iter().map(|unit| unit.id.as_str()).collect();
-    assert_eq!(ids, ["a", "b", "c"]);
+    assert_eq!(ids, ["a", "b", "c", "d"]);
     assert!(scan.units[0].record.as_ref().unwrap_err().contains("empty"));
     assert_eq!(scan.units[1].record.as_ref().unwrap().state, State::Pending);
     assert_eq!((scan.units[1].stdin_size, scan.units[1].stdout_size), (5, 0));
     assert!(scan.units[2].record.is_err());
-    assert_eq!(scan.problems.len(), 3, "{:?}", scan.problems);
+    assert_eq!(scan.units[3].record, Err("it has no status file".to_owned()));
+    assert_eq!(scan.problems.len(), 2, "{:?}", scan.problems);
     assert_eq!(store.load_epoch(), Ok(Some(7)));
 }
 
@@ -252,4 +253,26 @@ fn writers_wait_for_the_lock_and_none_is_lost() {
         }
     });
     assert_eq!(store.unit_dir(&unit).read().unwrap().stdout_size, 49 * 4 + 3);
+}
+
+/// A classic node leaves such directories, and its own lock in them.
+#[test]
+fn directories_without_a_record_are_units_that_failed_if_a_unit_has_left_something() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    for (name, file) in [("unit1", "status.lock"), ("unit2", "stdout"), ("unit3", "notes")] {
+        let path = dir.path().join("node-1").join(name);
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join(file), "x").unwrap();
+    }
+    let scan = store.scan().unwrap();
+    let found: Vec<_> = scan.units.iter().map(|unit| (unit.id.as_str(), &unit.record)).collect();
+    let missing = Err("it has no status file".to_owned());
+    assert_eq!(found, [("unit1", &missing), ("unit2", &missing)]);
+    assert_eq!(scan.problems.len(), 1, "{:?}", scan.problems);
+    let strange = dir.path().join("node-1/unit3/notes");
+    assert!(strange.exists(), "what is not ours is not removed");
+    let unit = UnitId::parse("unit1").unwrap();
+    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert!(!dir.path().join("node-1/unit1").exists());
 }

@@ -89,16 +89,28 @@ impl UnitDir {
         synced.map_err(|error| failed(STATUS, &error))
     }
 
-    /// Whether this is what a crash left of a unit that was just being made: no record, no payload, and no lock, which
-    /// every classic unit has from its first moment.
+    /// Whether this is what a crash left of a unit that was just being made: nothing but an empty record or payload. No
+    /// lock either, which every classic unit has from its first moment.
     pub(super) fn is_unborn(&self) -> bool {
-        let size = |name: &str| fs::metadata(self.path.join(name)).map_or(0, |file| file.len());
-        size(STATUS) == 0 && size("stdin") == 0 && !self.path.join(LOCK).exists() && !self.stdout().exists()
+        let is_empty = |entry: io::Result<fs::DirEntry>| {
+            entry.is_ok_and(|entry| {
+                (entry.file_name() == STATUS || entry.file_name() == "stdin")
+                    && entry.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
+            })
+        };
+        fs::read_dir(&self.path).is_ok_and(|mut entries| entries.all(is_empty))
     }
 
     /// Whether there is a record, readable or not.
     pub(super) fn has_record(&self) -> bool {
         self.path.join(STATUS).exists()
+    }
+
+    /// Whether something in it was left by a unit.
+    pub(super) fn has_remains(&self) -> bool {
+        [LOCK, "stdin", "stdout"]
+            .iter()
+            .any(|name| self.path.join(name).exists())
     }
 
     /// Reads the record.
@@ -120,14 +132,7 @@ impl UnitDir {
     /// Applies a change to the record under the lock. With `sync`, `stdin` and `stdout`, if they exist, and then the
     /// record are durable on return.
     pub fn update(&self, change: &Change, sync: bool) -> Result<Record, UnitError> {
-        let lock = OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(self.path.join(LOCK))
-            .map_err(|error| self.failed("open", LOCK, &error))?;
-        lock.lock().map_err(|error| self.failed("lock", LOCK, &error))?;
+        let _lock = self.lock()?;
         let mut record = self.read_locked()?;
         if record.apply(change).is_err() {
             return Err(UnitError::Refused(record));
@@ -160,6 +165,28 @@ impl UnitDir {
                 .and_then(|()| atomic::commit(&self.path, TEMPORARY, STATUS))
                 .map_err(|error| self.failed("write", STATUS, &error))
         })
+    }
+
+    /// Puts this record in the place of one that a writer in place has left unreadable. `status` that can be read stays.
+    pub(crate) fn restore(&self, record: &Record) -> Result<(), UnitError> {
+        let _lock = self.lock()?;
+        match self.read_locked() {
+            Ok(_) => Ok(()),
+            Err(_) => atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), true)
+                .map_err(|error| self.failed("write", STATUS, &error)),
+        }
+    }
+
+    fn lock(&self) -> Result<File, UnitError> {
+        let lock = OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(self.path.join(LOCK))
+            .map_err(|error| self.failed("open", LOCK, &error))?;
+        lock.lock().map_err(|error| self.failed("lock", LOCK, &error))?;
+        Ok(lock)
     }
 
     fn read_locked(&self) -> Result<Record, UnitError> {

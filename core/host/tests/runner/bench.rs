@@ -9,7 +9,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use receptor_core::workceptor::{Change, ProcessIdentity, Record, RunnerEvent, UnitId, UnitTask, UnitTaskResult};
+use receptor_core::workceptor::{
+    Change, FoundRunner, ProcessIdentity, Record, RunnerEvent, RunnerKind, UnitError, UnitId, UnitTask, UnitTaskResult,
+};
 use receptor_host::process_table::Process;
 use receptor_host::runner::{self, CANCEL, RunnerConnection, RunnerProgram};
 use receptor_host::{UnitDir, UnitStore};
@@ -85,6 +87,14 @@ impl Bench {
     /// Waits until the unit's output has this text.
     pub(crate) fn wait_for_output(&self, text: &str) {
         wait_until(|| String::from_utf8_lossy(&fs::read(self.dir().stdout()).unwrap_or_default()).contains(text));
+    }
+
+    pub(crate) fn attach(&self, identity: &ProcessIdentity) -> Result<runner::Attached, UnitError> {
+        let runner = FoundRunner {
+            identity: identity.clone(),
+            kind: RunnerKind::Ours,
+        };
+        runner::attach(&self.dir(), &runner)
     }
 
     pub(crate) fn runner(&self) -> ProcessIdentity {

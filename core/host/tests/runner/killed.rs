@@ -56,7 +56,7 @@ fn a_killed_runner_is_reported_its_output_saved_and_its_command_killed() {
     assert_eq!(stdout_size, bench.output().len() as u64);
     assert!(is_gone(pid));
     assert!(!identity::is_alive(&runner));
-    let attached = runner::attach(&bench.dir(), &runner).unwrap();
+    let attached = bench.attach(&runner).unwrap();
     assert!(attached.connection.is_none());
 }
 
@@ -174,7 +174,7 @@ fn a_runner_that_died_while_no_daemon_ran_leaves_no_process() {
     let bench = Bench::new(b"");
     let script = "sleep 1000 & echo child=$!; echo pid=$$; wait";
     let runner = orphan(&bench, script, |output| lines_of(output, "pid=").len() == 1);
-    let attached = runner::attach(&bench.dir(), &runner).unwrap();
+    let attached = bench.attach(&runner).unwrap();
     assert!(attached.connection.is_none());
     assert_eq!(attached.record.state, State::Running);
     for name in ["pid", "child"] {
@@ -201,7 +201,7 @@ fn whoever_detached_itself_dies_with_a_killed_runner() {
 fn whoever_detached_itself_dies_when_a_dead_runner_is_looked_for() {
     let bench = Bench::new(b"");
     let runner = orphan(&bench, DETACH, |output| lines_of(output, "far=").len() == 2);
-    assert!(runner::attach(&bench.dir(), &runner).unwrap().connection.is_none());
+    assert!(bench.attach(&runner).unwrap().connection.is_none());
     assert_eq!(alive(&far(&bench)), [0; 0]);
 }
 
@@ -239,7 +239,7 @@ fn processes_of_others_are_left_alone() {
     let (member, leader): (u32, u32) = (member.parse().unwrap(), leader.parse().unwrap());
     assert!(is_gone(leader) && !is_gone(member));
     let stale = ProcessIdentity { pid: leader, ..dead };
-    assert!(runner::attach(&bench.dir(), &stale).unwrap().connection.is_none());
+    assert!(bench.attach(&stale).unwrap().connection.is_none());
     assert!(!is_gone(member), "a process of somebody else was killed");
     signal("-KILL", member);
 }

@@ -1,6 +1,12 @@
 //! The unit runner, end to end: real processes in real directories.
 
+#![allow(
+    clippy::result_large_err,
+    reason = "`UnitError` carries the record as it is; that is the core's contract"
+)]
+
 mod bench;
+mod classic;
 mod killed;
 
 use std::fs;
@@ -14,6 +20,7 @@ use bytes::Bytes;
 use receptor_core::workceptor::{
     Change, ProcessIdentity, Record, RunnerEvent, State, UnitError, UnitId, UnitTask, UnitTaskResult,
 };
+use receptor_host::adapter::UnitWorker;
 use receptor_host::process_table::Process;
 use receptor_host::{UnitDir, UnitStore, runner};
 
@@ -239,6 +246,20 @@ fn a_signal_to_the_runner_is_a_cancel_as_classic_daemons_do_it() {
 }
 
 #[test]
+fn a_runner_that_is_not_connected_can_be_told_to_end() {
+    let bench = Bench::new(b"");
+    let connection = bench.shell("echo up; exec sleep 1000");
+    bench.wait_for_output("up");
+    let store = std::sync::Arc::new(UnitStore::open(bench.dir.path(), "node").unwrap());
+    let worker = UnitWorker::new(Some(store), None);
+    let (result, _) = worker.run(&bench.unit, UnitTask::Cancel);
+    assert_eq!(result, UnitTaskResult::Done);
+    assert_eq!(finish(connection).1.state, State::Canceled);
+    let (result, _) = worker.run(&bench.unit, UnitTask::Cancel);
+    assert!(matches!(result, UnitTaskResult::Failed(UnitError::Io(text)) if text.contains("could not be told")));
+}
+
+#[test]
 fn output_of_what_is_left_behind_is_waited_for_a_little() {
     // A little is two seconds: a busy machine may lose them, but hardly five times.
     let waited_for = |_| {
@@ -267,13 +288,13 @@ fn only_the_named_runner_is_attached_to() {
         start_time: runner.start_time + 1,
         ..runner.clone()
     };
-    assert!(runner::attach(&bench.dir(), &other).unwrap().connection.is_none());
-    let second = runner::attach(&bench.dir(), &runner).unwrap();
+    assert!(bench.attach(&other).unwrap().connection.is_none());
+    let second = bench.attach(&runner).unwrap();
     assert_eq!(second.stdout_size, 3);
     cancel(&second.connection.unwrap());
     assert_eq!(finish(connection).1.state, State::Canceled);
     bench.run(UnitTask::Remove);
-    assert_eq!(runner::attach(&bench.dir(), &runner).unwrap_err(), UnitError::Missing);
+    assert_eq!(bench.attach(&runner).unwrap_err(), UnitError::Missing);
 }
 
 #[test]
@@ -363,7 +384,7 @@ fn a_unit_outlives_its_daemon() {
     wait_until(|| bench.dir().read().unwrap().state == State::Running);
     daemon.kill().unwrap();
     daemon.wait().unwrap();
-    let attached = runner::attach(&bench.dir(), &bench.runner()).unwrap();
+    let attached = bench.attach(&bench.runner()).unwrap();
     assert_eq!(attached.record.state, State::Running);
     let receiver = events(attached.connection.unwrap());
     let first = receiver.recv_timeout(PATIENCE).unwrap();

@@ -162,14 +162,16 @@ impl Disk {
                 self.runners.insert(id.clone(), runner);
                 return UnitTaskResult::Spawned;
             }
-            UnitTask::Attach { identity } => {
-                let runner = self.runners.get_mut(id).filter(|runner| runner.pid == identity.pid);
+            UnitTask::Attach { runner: wanted } => {
+                let wanted = wanted.identity;
+                let runner = self.runners.get_mut(id).filter(|runner| runner.pid == wanted.pid);
                 let alive = runner.map(|runner| runner.attached = true).is_some();
                 let stdout_size = dir.stdout.len() as u64;
                 return UnitTaskResult::Attached {
                     record: self.record(id).unwrap(),
                     stdout_size,
                     alive,
+                    same_boot: wanted.boot_id == alloc::format!("boot{}", self.boot),
                 };
             }
             UnitTask::Cancel => {
@@ -270,6 +272,7 @@ impl Disk {
             record: Record::parse(&dir.record),
             stdin_size: dir.stdin.len() as u64,
             stdout_size: dir.stdout.len() as u64,
+            runner: None,
         };
         self.live.iter().map(stored).collect()
     }
