@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use receptor_cli::certificates::{self, Terminal, Tool};
-use receptor_cli::config::{self, Action, ConfigError, Host};
+use receptor_cli::config::{self, Action, ConfigError, Host, v2};
 use receptor_cli::{VERSION, demo, help, node, run};
 use receptor_host::runner::{self, RUNNER_ARGUMENT};
 
@@ -25,7 +25,13 @@ fn main() -> ExitCode {
     if args.next_if(|word| word == "demo").is_some() {
         return demo::run();
     }
-    match action(args) {
+    let args: Vec<_> = args.collect();
+    if args.iter().any(|arg| arg == v2::SWITCH) {
+        print(&format!("{}\n", v2::GREETING));
+    }
+    match action(args.into_iter()) {
+        Ok(Action::HelpOfSections) => print(v2::HELP),
+        Ok(Action::Sections(sections)) => sections_of(&program, *sections),
         Ok(Action::Help) => print(&help::help(&program)),
         Ok(Action::Completion) => print(&help::bash_completion()),
         Ok(Action::Version) => print(&format!("{VERSION}\n")),
@@ -42,6 +48,21 @@ fn action(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
         .collect::<Result<_, _>>()
         .map_err(not_text)?;
     config::load(&args, &Host::current())
+}
+
+/// Certificate tools first, then the node, if anything makes one.
+fn sections_of(program: &str, sections: v2::Sections) -> ExitCode {
+    print(&format!("Using config file: {}\n", sections.file));
+    for tool in &sections.tools {
+        if certificate(tool) != ExitCode::SUCCESS {
+            return ExitCode::FAILURE;
+        }
+    }
+    match sections.node.map(v2::Later::build) {
+        Some(Ok(config)) => run::run(program, config, node::run),
+        Some(Err(error)) => fail(&error),
+        None => print("empty receptor config, skipping...\n"),
+    }
 }
 
 fn certificate(tool: &Tool) -> ExitCode {

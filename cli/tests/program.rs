@@ -35,8 +35,56 @@ fn what_is_printed_and_how_it_ends() {
         1,
         "Error: connection cost must be positive\n",
     );
-    check(&["--config-v2"], 1, "Error: not supported yet: --config-v2\n");
     check(&["--log-level", "error", "--node", "id=a"], 1, "Run ");
+}
+
+#[test]
+fn the_second_dialect_says_what_it_does() {
+    const GREETING: &str = "Running v2 cli/config\n";
+    let dir = tempfile::tempdir().unwrap();
+    let file = |name: &str, text: &str| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, text).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let says = |args: &[&str], code: i32, text: &str| check(args, code, &format!("{GREETING}{text}"));
+    let version = concat!(env!("CARGO_PKG_VERSION"), "\n");
+    says(&["--version", "--config-v2"], 0, version);
+    says(&["--config-v2", "--help"], 0, "Usage: ");
+    says(&["--config-v2", "-c", "x"], 1, "Error: unknown flag: -c\n");
+    let empty = file("empty.yaml", "version: 2\n");
+    let reading = format!("Using config file: {empty}\n");
+    says(
+        &["--config-v2", "--config", &empty],
+        0,
+        &format!("{reading}empty receptor config, skipping...\n"),
+    );
+    let wrong = file("wrong.yml", "tcp-peer: {address: a}\n");
+    says(
+        &["--config", &wrong, "--config-v2"],
+        1,
+        &format!("Error: error loading config file: {wrong}:1: unknown section tcp-peer (did you mean tcp-peers?)\n"),
+    );
+    let idle = file("idle.json", r#"{"node": {"id": "a"}, "log-level": {"level": "error"}}"#);
+    says(
+        &["--config-v2", &format!("--config={idle}")],
+        1,
+        &format!("Using config file: {idle}\nRun "),
+    );
+    let at = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    let tools = format!(
+        "cert-init: {{commonname: CA, outcert: {0}/ca.crt, outkey: {0}/ca.key}}\n\
+         cert-makereqs: {{commonname: a, bits: 2048, nodeid: a, outreq: {0}/a.csr, outkey: {0}/a.key}}\n\
+         cert-signreqs: {{req: {0}/a.csr, cacert: {0}/ca.crt, cakey: {0}/ca.key, outcert: {0}/a.crt, verify: true}}\n",
+        dir.path().display()
+    );
+    let tools = file("tools.yaml", &tools);
+    says(
+        &["--config-v2", "--config", &tools],
+        0,
+        &format!("Using config file: {tools}\nempty receptor config, skipping...\n"),
+    );
+    assert!(std::fs::exists(at("a.crt")).unwrap());
 }
 
 #[test]

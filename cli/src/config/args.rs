@@ -33,9 +33,6 @@ pub(super) fn parse(
     if args.is_empty() {
         return Ok(Request::Help);
     }
-    if args.iter().any(|arg| arg == "--config-v2") {
-        return Err(ConfigError::unsupported("--config-v2"));
-    }
     let mut parser = Parser {
         items: Vec::new(),
         draft: None,

@@ -184,7 +184,7 @@ fn finish(draft: Draft, line: usize) -> Result<Item, Fault> {
         .map_err(|error| Fault::new(line, format!("error in {name}: {error}")))
 }
 
-fn contents(path: &str) -> io::Result<Vec<u8>> {
+pub(super) fn contents(path: &str) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // One byte more than the limit tells a file at the limit from one above it, and ends an endless device.
     File::open(path)?.take(MAX_FILE as u64 + 1).read_to_end(&mut bytes)?;

@@ -18,6 +18,7 @@ mod services;
 mod table;
 pub mod to_core;
 mod typed;
+pub mod v2;
 pub mod value;
 pub mod yaml;
 
@@ -44,10 +45,14 @@ pub enum Action {
     Completion,
     /// Print the version.
     Version,
+    /// Print the help of dialect 2.
+    HelpOfSections,
     /// Run a certificate tool.
     Certificate(Tool),
     /// Run a node.
     Run(Box<Config>),
+    /// Do what a file of dialect 2 asks for.
+    Sections(Box<v2::Sections>),
 }
 
 /// Reads the arguments after the program's name, and the files they name.
@@ -63,6 +68,11 @@ fn load_with(
     host: &Host,
     open: &dyn Fn(&str) -> Result<Vec<Item>, ConfigError>,
 ) -> Result<Action, ConfigError> {
+    if args.iter().any(|arg| arg == v2::SWITCH) {
+        let rest: Vec<_> = args.iter().filter(|arg| *arg != v2::SWITCH).cloned().collect();
+        let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
+        return v2::load(&rest, host, home.as_deref());
+    }
     let (mut items, config_file) = match args::parse(args, open)? {
         Request::Help => return Ok(Action::Help),
         Request::Completion => return Ok(Action::Completion),

@@ -29,6 +29,16 @@ pub(super) fn plain(text: &str) -> Yaml {
     }
 }
 
+/// The same as newer libraries have it, whose booleans are `true` and `false`.
+pub(super) fn plain_modern(text: &str) -> Yaml {
+    match plain(text) {
+        Yaml::Bool(_) if !text.eq_ignore_ascii_case("true") && !text.eq_ignore_ascii_case("false") => {
+            Yaml::Text(text.into())
+        }
+        value => value,
+    }
+}
+
 /// The type of a scalar with an explicit tag of the YAML namespace, quoted or not.
 ///
 /// # Errors

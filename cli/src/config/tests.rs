@@ -323,8 +323,6 @@ fn start_errors_have_the_classic_texts() {
 #[test]
 fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
     for (args, name) in [
-        ("--config-v2", "--config-v2"),
-        ("--node a --config-v2 --bogus", "--config-v2"),
         ("--udp-listener 1", "udp-listener"),
         ("--udp-peer a:1", "udp-peer"),
         ("--ws-listener 1", "ws-listener"),

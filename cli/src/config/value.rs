@@ -101,13 +101,13 @@ impl Value {
     }
 }
 
-fn mismatch(kind: Kind) -> String {
+pub(super) fn mismatch(kind: Kind) -> String {
     format!("type error (expected {})", kind.label())
 }
 
 /// A scalar as text: floats in fixed notation with six decimals, as the classic node writes them. The reference turns
 /// numbers in lists and map keys into characters; they are text here.
-fn scalar_text(node: &Node) -> Option<String> {
+pub(super) fn scalar_text(node: &Node) -> Option<String> {
     match &node.value {
         Yaml::Text(text) => Some(text.clone()),
         Yaml::Int(value) => Some(value.to_string()),
@@ -119,7 +119,7 @@ fn scalar_text(node: &Node) -> Option<String> {
 }
 
 /// A map with scalar keys. Only texts are values: what looks like one may have been meant as another.
-fn text_map(node: &Node) -> Option<Vec<(String, Option<String>)>> {
+pub(super) fn text_map(node: &Node) -> Option<Vec<(String, Option<String>)>> {
     let Yaml::Map(entries) = &node.value else { return None };
     let entry = |(key, value): &(Node, Node)| {
         let text = match &value.value {
@@ -131,7 +131,7 @@ fn text_map(node: &Node) -> Option<Vec<(String, Option<String>)>> {
     entries.iter().map(entry).collect()
 }
 
-fn number(node: &Node) -> Option<f64> {
+pub(super) fn number(node: &Node) -> Option<f64> {
     match node.value {
         #[expect(clippy::cast_precision_loss)]
         Yaml::Int(value) => Some(value as f64),

@@ -1,6 +1,6 @@
 //! A YAML document as a tree: the first document of a stream, aliases expanded, scalars typed (`config.md` §3–4).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use granit_parser::{Event, Parser, ScalarStyle, ScanError, Span, Tag};
 
@@ -81,11 +81,28 @@ impl From<ScanError> for YamlError {
     }
 }
 
+/// Whose rules a document follows.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Schema {
+    /// YAML 1.1 as dialect 1 reads it: `yes` is a boolean, of keys that repeat the last one wins.
+    Classic,
+    /// As dialect 2 reads it: `yes` is text, a key that repeats is an error.
+    Modern,
+}
+
+/// Reads the first document of dialect 1; `None` if there is none.
+///
+/// # Errors
+/// As for [`parse_as`].
+pub fn parse(bytes: &[u8]) -> Result<Option<Node>, YamlError> {
+    parse_as(bytes, Schema::Classic)
+}
+
 /// Reads the first document; `None` if there is none.
 ///
 /// # Errors
 /// A syntax error, or a document beyond [`MAX_DEPTH`] or [`MAX_WEIGHT`].
-pub fn parse(bytes: &[u8]) -> Result<Option<Node>, YamlError> {
+pub fn parse_as(bytes: &[u8], schema: Schema) -> Result<Option<Node>, YamlError> {
     let text = std::str::from_utf8(bytes).map_err(|error| {
         let before = &bytes[..error.valid_up_to()];
         YamlError::new(
@@ -94,6 +111,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Node>, YamlError> {
         )
     })?;
     let mut builder = Builder {
+        schema,
         events: Parser::new_from_str(text),
         anchors: BTreeMap::new(),
         weight: 0,
@@ -111,6 +129,7 @@ pub fn parse(bytes: &[u8]) -> Result<Option<Node>, YamlError> {
 }
 
 struct Builder<I> {
+    schema: Schema,
     events: I,
     /// Finished nodes by anchor ID.
     anchors: BTreeMap<usize, Tree>,
@@ -155,7 +174,8 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
         let (value, anchor, depth, below) = match event {
             Event::Alias(id) => return self.expand(id, line, level),
             Event::Scalar(text, style, anchor, tag) => {
-                let value = typed(&text, style, tag.as_deref()).map_err(|text| YamlError::new(line, text))?;
+                let value =
+                    typed(&text, style, tag.as_deref(), self.schema).map_err(|text| YamlError::new(line, text))?;
                 (value, anchor, 1, text.len())
             }
             Event::SequenceStart(_, anchor, _) => {
@@ -212,6 +232,7 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
     fn mapping(&mut self, line: usize, level: usize) -> Result<Children<(Node, Node)>, YamlError> {
         check_depth(level, line)?;
         let mut all = Children::default();
+        let mut keys = BTreeSet::new();
         loop {
             let (event, span) = self.next()?;
             if matches!(event, Event::MappingEnd) {
@@ -221,6 +242,13 @@ impl<'input, I: Iterator<Item = Result<(Event<'input>, Span), ScanError>>> Build
             let key = self.build(event, span, level + 1)?;
             if matches!(key.node.value, Yaml::List(_) | Yaml::Map(_)) {
                 return Err(YamlError::new(key.node.line, "invalid map key: a list or a map"));
+            }
+            if let Yaml::Text(text) = &key.node.value
+                && self.schema == Schema::Modern
+                && !merge
+                && !keys.insert(text.clone())
+            {
+                return Err(YamlError::new(key.node.line, format!("key {text:?} is given twice")));
             }
             let (event, span) = self.next()?;
             let value = self.build(event, span, level + 1)?;
@@ -275,13 +303,14 @@ fn merge_into(entries: &mut Vec<(Node, Node)>, value: Node) -> Result<(), YamlEr
     Ok(())
 }
 
-fn typed(text: &str, style: ScalarStyle, tag: Option<&Tag>) -> Result<Yaml, String> {
+fn typed(text: &str, style: ScalarStyle, tag: Option<&Tag>, schema: Schema) -> Result<Yaml, String> {
     match tag {
         // The tag `!` alone says nothing but "no tag", even of quoted text.
         Some(tag) if tag.original() == "!" => Ok(scalar::plain(text)),
         Some(tag) => tag
             .core_suffix()
             .map_or_else(|| Ok(Yaml::Text(text.into())), |tag| scalar::tagged(tag, text)),
+        None if style == ScalarStyle::Plain && schema == Schema::Modern => Ok(scalar::plain_modern(text)),
         None if style == ScalarStyle::Plain => Ok(scalar::plain(text)),
         None => Ok(Yaml::Text(text.into())),
     }
