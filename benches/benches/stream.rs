@@ -57,6 +57,7 @@ fn nodes() -> (Pair, PipeId, PipeId) {
     let listen = Command::Listen {
         service: "bench".into(),
         advertise: None,
+        tls: None,
     };
     assert!(matches!(pair.ask(Pair::RIGHT, listen), Reply::Service(_)));
     let from = pair.new_pipe(Pair::LEFT);
@@ -64,6 +65,7 @@ fn nodes() -> (Pair, PipeId, PipeId) {
         pipe: from,
         node: "right".into(),
         service: "bench".into(),
+        tls: None,
     };
     assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
     let accepted = |event: &Event| match event {

@@ -7,8 +7,9 @@ mod on_tokio;
 
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use receptor_host::adapter::{End, Options};
+use receptor_host::adapter::{End, Options, Tls};
 use receptor_host::reap;
 use receptor_host::runner::RunnerProgram;
 
@@ -32,7 +33,16 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
             tracing::warn!("orphaned processes will not be reaped: {error}");
         }
     }
+    // Certificates are judged before anything is opened.
+    let tls = match config.tls.load(&config.node.id) {
+        Ok(configs) => configs,
+        Err(error) => return fail(&error),
+    };
+    for warning in tls.warnings() {
+        tracing::warn!("{warning}");
+    }
     let mut options = Options::default();
+    options.tls = Arc::new(Tls::new(tls));
     options.data_dir = Some(config.node.data_dir.clone());
     options.runner = Some(RunnerProgram::default());
     let started = || tracing::info!("Initialization complete");

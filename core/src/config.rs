@@ -30,6 +30,8 @@ pub struct Config {
     pub proxies: ProxySettings,
     /// Which data messages pass.
     pub firewall: Rules,
+    /// The TLS configs there are. Set by who makes them, not by users.
+    pub tls: TlsNames,
     /// Control services.
     pub control_services: Vec<ControlService>,
     /// Whether remote work runs over work sessions (`docs/protocol-extended.md` §5) where the other node speaks them too.
@@ -62,6 +64,7 @@ impl Config {
             strict: false,
             proxies: ProxySettings::default(),
             firewall: Rules::default(),
+            tls: TlsNames::default(),
             control_services: Vec::new(),
             work_sessions: true,
             services: Vec::new(),
@@ -77,6 +80,8 @@ impl Config {
 pub struct Reloadable {
     /// As [`Config::backends`]. Those that are the same as before keep their links.
     pub backends: Vec<Backend>,
+    /// As [`Config::tls`]. Streams that are open go on as they are.
+    pub tls: TlsNames,
     /// As [`Config::firewall`].
     pub firewall: Rules,
     /// As [`Config::work_types`]. Units that were started go on as they are.
@@ -213,13 +218,45 @@ pub struct ProxySettings {
     pub exceptions: String,
 }
 
+/// Names of TLS configs, which a configuration refers to.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct TlsNames {
+    /// Of server configs.
+    pub servers: BTreeSet<String>,
+    /// Of client configs.
+    pub clients: BTreeSet<String>,
+}
+
 /// One control service.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
 pub struct ControlService {
     /// Mesh service name; `None` for no mesh listener.
     pub service: Option<ServiceName>,
+    /// TLS server config of the mesh listener; `None` for the anonymous mode.
+    pub tls: Option<String>,
     /// Unix socket to listen on.
     pub socket: Option<SocketFile>,
+    /// TCP socket to listen on.
+    pub tcp: Option<ControlTcp>,
+}
+
+impl ControlService {
+    /// One that listens on the mesh only, under this name.
+    pub fn on_mesh(service: ServiceName) -> Self {
+        Self {
+            service: Some(service),
+            ..Self::default()
+        }
+    }
+}
+
+/// The TCP socket of a control service.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ControlTcp {
+    /// `HOST:PORT` to listen on; an empty host means all addresses.
+    pub bind: String,
+    /// TLS server config; `None` for no TLS.
+    pub tls: Option<String>,
 }
 
 /// A Unix socket file.
@@ -241,6 +278,10 @@ pub enum Service {
         bind: String,
         /// Where streams go to.
         remote: RemoteService,
+        /// TLS server config of the accepted connections; `None` for no TLS.
+        tls_server: Option<String>,
+        /// TLS client config of the streams; `None` for the anonymous mode.
+        tls_client: Option<String>,
     },
     /// Accepts mesh streams, each of which becomes a TCP connection.
     TcpClient {
@@ -248,6 +289,10 @@ pub enum Service {
         service: ServiceName,
         /// `HOST:PORT`, resolved anew for every connection.
         address: String,
+        /// TLS server config of the streams; `None` for the anonymous mode.
+        tls_server: Option<String>,
+        /// TLS client config of the connections, whose server is known by the host of the address; `None` for no TLS.
+        tls_client: Option<String>,
     },
     /// Accepts connections on a Unix socket, each of which becomes a mesh stream.
     UnixSocketServer {
@@ -255,6 +300,8 @@ pub enum Service {
         socket: SocketFile,
         /// Where streams go to.
         remote: RemoteService,
+        /// TLS client config of the streams; `None` for the anonymous mode.
+        tls: Option<String>,
     },
     /// Accepts mesh streams, each of which becomes a connection to a Unix socket.
     UnixSocketClient {
@@ -262,6 +309,8 @@ pub enum Service {
         service: ServiceName,
         /// Path of the socket.
         path: String,
+        /// TLS server config of the streams; `None` for the anonymous mode.
+        tls: Option<String>,
     },
 }
 

@@ -164,8 +164,13 @@ fn command(rig: &mut Rig, source: &mut Source<'_>) -> Command {
             pipe: rig.new_pipe(),
             node: target,
             service,
+            tls: None,
         },
-        4 => Command::Listen { service, advertise },
+        4 => Command::Listen {
+            service,
+            advertise,
+            tls: None,
+        },
         5 => Command::Unlisten {
             service: ServiceName::new(&service).unwrap_or_default(),
         },

@@ -110,7 +110,7 @@ impl Pair {
             flying: Vec::new(),
             dials: 0,
         };
-        pair.tell(1, ToEndpoint::Listen(ECHO));
+        pair.tell(1, ToEndpoint::Listen(ECHO, None));
         pair
     }
 
@@ -196,7 +196,7 @@ impl Pair {
                 ..Side::default()
             },
         );
-        self.tell(0, ToEndpoint::Dial(id, path));
+        self.tell(0, ToEndpoint::Dial(id, path, None));
     }
 
     fn send(&mut self, end: usize, id: ConnectionId, source: &mut Source<'_>) {

@@ -55,6 +55,7 @@ pub(crate) enum Request {
     Dial {
         node: String,
         service: String,
+        tls: Option<String>,
         /// Gets the stream before it can be used: who dials does its handshake.
         stream: oneshot::Sender<SecureEnd>,
         reply: oneshot::Sender<Reply>,
@@ -62,6 +63,7 @@ pub(crate) enum Request {
     Listen {
         service: String,
         advertise: Tags,
+        tls: Option<String>,
         reply: oneshot::Sender<Result<ListenerParts, String>>,
     },
     OpenPort {
@@ -122,13 +124,23 @@ impl Mesh {
         .await
     }
 
-    /// Opens a stream to a service of a node.
+    /// Opens a stream to a service of a node. It is encrypted, but neither end knows who is at the other.
     pub async fn dial(&self, node: &str, service: &str) -> Result<MeshStream, MeshError> {
+        self.dial_with(node, service, None).await
+    }
+
+    /// The same with the TLS client config of this name: the node at the other end proves that it is this one.
+    pub async fn dial_tls(&self, node: &str, service: &str, tls: &str) -> Result<MeshStream, MeshError> {
+        self.dial_with(node, service, Some(tls.to_owned())).await
+    }
+
+    async fn dial_with(&self, node: &str, service: &str, tls: Option<String>) -> Result<MeshStream, MeshError> {
         let (stream, dialled) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
         self.request(Request::Dial {
             node: node.to_owned(),
             service: service.to_owned(),
+            tls,
             stream,
             reply,
         })
@@ -151,20 +163,31 @@ impl Mesh {
 
     /// Listens for streams, without telling the mesh; an empty name means a random one.
     pub async fn listen(&self, service: &str) -> Result<Listener, MeshError> {
-        self.listen_tagged(service, None).await
+        self.listen_with(service, None, None).await
     }
 
     /// Listens for streams and advertises the service with these tags.
     pub async fn listen_advertised(&self, service: &str, tags: Vec<(String, String)>) -> Result<Listener, MeshError> {
-        self.listen_tagged(service, Some(tags)).await
+        self.listen_with(service, Some(tags), None).await
     }
 
-    async fn listen_tagged(&self, service: &str, advertise: Tags) -> Result<Listener, MeshError> {
+    /// Listens for streams with the TLS server config of this name. With tags the service is advertised.
+    pub async fn listen_tls(
+        &self,
+        service: &str,
+        tags: Option<Vec<(String, String)>>,
+        tls: &str,
+    ) -> Result<Listener, MeshError> {
+        self.listen_with(service, tags, Some(tls.to_owned())).await
+    }
+
+    async fn listen_with(&self, service: &str, advertise: Tags, tls: Option<String>) -> Result<Listener, MeshError> {
         let service = service.to_owned();
         let parts = self
             .ask(|reply| Request::Listen {
                 service,
                 advertise,
+                tls,
                 reply,
             })
             .await?;
@@ -307,7 +330,9 @@ async fn launch(mut config: Config, options: Options, spawner: Spawner) -> Resul
     };
     let clock = crate::clock::Clock::new();
     config.quic = true;
-    let (quic, quic_task) = adapter::quic(config.limits.streams, seed).map_err(StartError::Config)?;
+    config.tls = options.tls.names();
+    let tls = Arc::clone(&options.tls);
+    let (quic, quic_task) = adapter::quic(config.limits.streams, seed, tls).map_err(StartError::Config)?;
     let node = Node::new(config, seed, clock.now()).map_err(|error| StartError::Config(error.to_string()))?;
     spawner.spawn(crate::quic::run(quic_task, clock));
     Ok(spawn(

@@ -223,8 +223,8 @@ fn the_control_socket_answers_and_outlives_half_closed_clients() {
             mode: 0o600,
         };
         config.control_services.push(ControlService {
-            service: None,
             socket: Some(socket),
+            ..ControlService::default()
         });
         let mut options = Options::default();
         options.data_dir = Some(dir.path().join("data"));

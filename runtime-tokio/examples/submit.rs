@@ -66,7 +66,7 @@ async fn start(data_dir: PathBuf) -> Result<Mesh, Box<dyn Error>> {
     config.backends = vec![Backend::new(BackendKind::LocalOnly)];
     config.control_services = vec![ControlService {
         service: Some(ServiceName::CONTROL),
-        socket: None,
+        ..ControlService::default()
     }];
     config.work_types = vec![WorkType {
         name: "shout".to_owned(),

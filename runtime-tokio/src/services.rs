@@ -105,7 +105,7 @@ async fn accept_one(listener: &Listener) -> io::Result<(Socket, String)> {
 /// Connects a socket for a service.
 pub(crate) async fn connect(to: LocalTarget) -> Result<Socket, String> {
     match to {
-        LocalTarget::Tcp { address } => match timeout(CONNECT_LIMIT, tcp::connect(&address)).await {
+        LocalTarget::Tcp { address, tls: None } => match timeout(CONNECT_LIMIT, tcp::connect(&address)).await {
             Ok(result) => result.map(|(stream, _)| Socket::Tcp(stream)),
             Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
         },

@@ -81,6 +81,7 @@ pub fn node(name: &str, backends: &[Backend]) -> Config {
             path: format!("{name}.sock"),
             mode: 0o600,
         }),
+        ..ControlService::default()
     }];
     config.work_types = ["cat", "produce", "sleep", "fail", "missing"].map(work).to_vec();
     config

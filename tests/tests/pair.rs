@@ -92,6 +92,7 @@ fn streams_carry_bytes_and_half_closes_both_ways() {
             Command::Listen {
                 service: "echo".into(),
                 advertise: None,
+                tls: None,
             },
         );
         assert!(matches!(reply, Reply::Service(_)), "{reply:?}");
@@ -100,6 +101,7 @@ fn streams_carry_bytes_and_half_closes_both_ways() {
             pipe: near,
             node: "right".into(),
             service: "echo".into(),
+            tls: None,
         };
         assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
         let accepted = pair.host(Pair::RIGHT).events.iter().find_map(|event| match event {
@@ -158,6 +160,7 @@ fn bytes_written_before_the_local_side_left_still_arrive() {
         Command::Listen {
             service: "sink".into(),
             advertise: None,
+            tls: None,
         },
     );
     let near = pair.new_pipe(Pair::LEFT);
@@ -165,6 +168,7 @@ fn bytes_written_before_the_local_side_left_still_arrive() {
         pipe: near,
         node: "right".into(),
         service: "sink".into(),
+        tls: None,
     };
     assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
     pair.network.options.rate = Some(1 << 20);
@@ -189,6 +193,7 @@ fn a_node_that_is_shut_down_ends_its_streams_at_once() {
     let listen = Command::Listen {
         service: "sink".into(),
         advertise: None,
+        tls: None,
     };
     pair.ask(Pair::RIGHT, listen);
     let near = pair.new_pipe(Pair::LEFT);
@@ -196,6 +201,7 @@ fn a_node_that_is_shut_down_ends_its_streams_at_once() {
         pipe: near,
         node: "right".into(),
         service: "sink".into(),
+        tls: None,
     };
     assert_eq!(pair.ask(Pair::LEFT, dial), Reply::Done);
     pair.shut_down(Pair::RIGHT);
@@ -213,6 +219,7 @@ fn a_handshake_that_is_never_done_ends_after_fifteen_seconds_and_leaves_nothing(
         Command::Listen {
             service: service.clone(),
             advertise: None,
+            tls: None,
         },
     );
     assert!(matches!(listened, Reply::Service(_)));
@@ -221,7 +228,15 @@ fn a_handshake_that_is_never_done_ends_after_fifteen_seconds_and_leaves_nothing(
         let pipe = pair.new_pipe(Pair::LEFT);
         let node = "right".to_owned();
         let begun = pair.elapsed();
-        let reply = pair.ask(Pair::LEFT, Command::Dial { pipe, node, service });
+        let reply = pair.ask(
+            Pair::LEFT,
+            Command::Dial {
+                pipe,
+                node,
+                service,
+                tls: None,
+            },
+        );
         assert_eq!(reply, Reply::Error("TLS handshake: not done within 15 s".into()));
         let taken = pair.elapsed() - begun;
         assert!(

@@ -160,7 +160,7 @@ impl Ours {
 fn aioquic_dials_us() {
     let Some(python) = aioquic() else { return };
     let mut ours = Ours::new(None);
-    ours.tell(ToEndpoint::Listen(OURS));
+    ours.tell(ToEndpoint::Listen(OURS, None));
     let port = ours.socket.local_addr().expect("an address").port().to_string();
     let mut peer = Peer::start(&python, &["dial", &port, &SIZE.to_string()]);
     ours.run("everything has come", |ours| ours.eof);
@@ -184,7 +184,7 @@ fn we_dial_aioquic() {
     let mut ours = Ours::new(Some(([127, 0, 0, 1], port.expect("a port")).into()));
     let id = ConnectionId(1);
     ours.id = Some(id);
-    ours.tell(ToEndpoint::Dial(id, Ours::path(OURS)));
+    ours.tell(ToEndpoint::Dial(id, Ours::path(OURS), None));
     let data: Bytes = (0..SIZE).map(|i| (i * 7 + i / 253) as u8).collect();
     let mut left = data.clone();
     ours.run("everything is sent", |ours| ours.send_some(&mut left));

@@ -32,6 +32,7 @@ fn listen(world: &mut World, index: NodeIndex, service: &str) {
     let listen = Command::Listen {
         service: service.into(),
         advertise: None,
+        tls: None,
     };
     assert!(matches!(world.ask(index, listen), Reply::Service(_)));
 }
@@ -44,6 +45,7 @@ fn dial(world: &mut World, from: NodeIndex, to: &str, service: &str) -> (PipeId,
             pipe,
             node: to.into(),
             service: service.into(),
+            tls: None,
         },
     );
     (pipe, reply)

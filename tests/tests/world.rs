@@ -144,6 +144,7 @@ fn a_ping_passes_bulk_streams_on_a_slow_link_and_they_share_it() {
         Command::Listen {
             service: "bulk".into(),
             advertise: None,
+            tls: None,
         },
     );
     let pipes: Vec<(usize, PipeId)> = sources.iter().map(|&source| (source, world.new_pipe(source))).collect();
@@ -152,6 +153,7 @@ fn a_ping_passes_bulk_streams_on_a_slow_link_and_they_share_it() {
             pipe,
             node: "sink".into(),
             service: "bulk".into(),
+            tls: None,
         };
         assert_eq!(world.ask(source, dial), Reply::Done);
         world.write(source, pipe, &vec![source as u8; 2 * (RATE * SECONDS) as usize]);

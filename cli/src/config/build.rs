@@ -7,9 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use receptor_core::config::{Config as CoreConfig, SocketFile};
+use receptor_core::config::{Config as CoreConfig, ControlService, ControlTcp, SocketFile};
 use receptor_core::firewall::Rules;
 use receptor_core::id::{NodeId, ServiceName};
+use receptor_host::tcp::split_host_port;
+use receptor_host::tls_files::TlsFiles;
 
 use super::backends;
 use super::entity::Support;
@@ -17,7 +19,8 @@ use super::error::ConfigError;
 use super::item::Item;
 use super::number::parse_duration;
 use super::services;
-use super::typed::{Config, ControlService, Host, Node, Worker, WorkerKind};
+use super::tls;
+use super::typed::{Config, Host, Node, Worker, WorkerKind};
 use crate::logging::Level;
 
 type Result<T, E = ConfigError> = std::result::Result<T, E>;
@@ -46,6 +49,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         control_services: Vec::new(),
         services: Vec::new(),
         workers: Vec::new(),
+        tls: TlsFiles::default(),
         warnings: replaced(items),
         config_file: config_file.map(PathBuf::from),
     };
@@ -59,8 +63,11 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
                 config.backends.push(backends::backend(item)?);
                 config.warnings.extend(backends::warning(item));
             }
+            "tls-server" => config.tls.servers.push(tls::server(item)),
+            "tls-client" => config.tls.clients.push(tls::client(item)),
             "control-service" => {
                 let service = control_service(item, &config.control_services)?;
+                config.warnings.extend(control_warning(item));
                 config.control_services.push(service);
             }
             "tcp-server" | "tcp-client" | "unix-socket-server" | "unix-socket-client" => {
@@ -204,9 +211,6 @@ fn refuse(item: &Item) -> Result<()> {
     }
     let params: &[&str] = match name {
         "tcp-listener" | "tcp-peer" => &["tls"],
-        "control-service" => &["tls", "tcplisten", "tcptls"],
-        "tcp-server" | "tcp-client" => &["tlsserver", "tlsclient"],
-        "unix-socket-server" | "unix-socket-client" => &["tls"],
         _ => &[],
     };
     match params.iter().find(|param| item.has(param)) {
@@ -243,7 +247,8 @@ fn control_service(item: &Item, earlier: &[ControlService]) -> Result<ControlSer
         name => Some(ServiceName::new(name).map_err(|_| socket_error(format!("service name {name} too long")))?),
     };
     let path = item.text("filename");
-    if service.is_none() && path.is_empty() {
+    let tcp = control_tcp(item)?;
+    if service.is_none() && path.is_empty() && tcp.is_none() {
         return Err(ConfigError::new("no listeners specified"));
     }
     let taken = |service: &ServiceName| service.is_reserved() || earlier.iter().any(|e| e.service == Some(*service));
@@ -262,7 +267,39 @@ fn control_service(item: &Item, earlier: &[ControlService]) -> Result<ControlSer
         path: path.into(),
         mode,
     });
-    Ok(ControlService { service, socket })
+    Ok(ControlService {
+        service,
+        tls: services::tls(item, "tls"),
+        socket,
+        tcp,
+    })
+}
+
+/// `tcplisten`: a port on all addresses of IPv4, or `HOST:PORT`.
+fn control_tcp(item: &Item) -> Result<Option<ControlTcp>> {
+    let listen = item.text("tcplisten");
+    if listen.is_empty() {
+        return Ok(None);
+    }
+    let bind = if listen.contains(':') {
+        listen.to_owned()
+    } else {
+        format!("0.0.0.0:{listen}")
+    };
+    split_host_port(&bind)
+        .map_err(|error| ConfigError::new(format!("error listening on TCP socket: listen tcp: {error}")))?;
+    Ok(Some(ControlTcp {
+        bind,
+        tls: services::tls(item, "tcptls"),
+    }))
+}
+
+/// What looks protected and is not.
+fn control_warning(item: &Item) -> Option<String> {
+    (item.has("tls") && item.has("tcplisten") && !item.has("tcptls")).then(|| {
+        let origin = &item.origin;
+        format!("tls of control-service does not protect its TCP socket: that has no TLS without tcptls ({origin})")
+    })
 }
 
 fn worker(item: &Item, earlier: &[Worker], verifies: bool) -> Result<Worker> {

@@ -16,6 +16,7 @@ pub mod number;
 mod scalar;
 mod services;
 mod table;
+mod tls;
 pub mod to_core;
 mod typed;
 pub mod v2;
@@ -29,7 +30,7 @@ mod production;
 mod tests;
 
 pub use error::ConfigError;
-pub use typed::{Backend, Config, ControlService, Host, Links, Node, Worker, WorkerKind};
+pub use typed::{Backend, Config, Host, Links, Node, Worker, WorkerKind};
 
 use args::Request;
 use item::Item;

@@ -23,12 +23,15 @@ pub(super) fn service(item: &Item, config: &Config) -> Result<Service> {
             Ok(Service::TcpClient {
                 service: mesh_service(item, config)?,
                 address: address.into(),
+                tls_server: tls(item, "tlsserver"),
+                tls_client: tls(item, "tlsclient"),
             })
         }
         "unix-socket-server" => unix_socket_server(item, config),
         _ => Ok(Service::UnixSocketClient {
             service: mesh_service(item, config)?,
             path: item.text("filename").into(),
+            tls: tls(item, "tls"),
         }),
     }
 }
@@ -63,6 +66,8 @@ fn tcp_server(item: &Item) -> Result<Service> {
     Ok(Service::TcpServer {
         bind,
         remote: remote(item),
+        tls_server: tls(item, "tlsserver"),
+        tls_client: tls(item, "tlsclient"),
     })
 }
 
@@ -82,7 +87,15 @@ fn unix_socket_server(item: &Item, config: &Config) -> Result<Service> {
             mode: file_mode(item).map_err(failed)?,
         },
         remote: remote(item),
+        tls: tls(item, "tls"),
     })
+}
+
+/// The TLS config that a parameter names.
+pub(super) fn tls(item: &Item, param: &str) -> Option<String> {
+    Some(item.text(param))
+        .filter(|name| !name.is_empty())
+        .map(str::to_owned)
 }
 
 /// The permission bits of a socket file.
@@ -132,10 +145,14 @@ mod tests {
             Service::TcpServer {
                 bind: "0.0.0.0:8080".into(),
                 remote: remote(),
+                tls_server: None,
+                tls_client: Some("out".into()),
             },
             Service::TcpClient {
                 service: name("ssh"),
                 address: "localhost:22".into(),
+                tls_server: Some("in".into()),
+                tls_client: Some("out".into()),
             },
             Service::UnixSocketServer {
                 socket: SocketFile {
@@ -143,10 +160,12 @@ mod tests {
                     mode: 0o660,
                 },
                 remote: remote(),
+                tls: Some("out".into()),
             },
             Service::UnixSocketClient {
                 service: name("unix"),
                 path: "/run/b".into(),
+                tls: Some("in".into()),
             },
         ]
     }
@@ -155,17 +174,17 @@ mod tests {
     fn both_forms_mean_the_same() {
         let file = config(
             "-c f",
-            "- tcp-server: {port: '8080', remotenode: far, RemoteService: web, tlsserver: ''}\n\
-             - tcp-client: {service: ssh, address: 'localhost:22'}\n\
-             - unix-socket-server: {filename: /run/a, permissions: 0660, remotenode: far, remoteservice: web}\n\
-             - unix-socket-client: {service: unix, filename: /run/b}\n",
+            "- tcp-server: {port: '8080', remotenode: far, RemoteService: web, tlsserver: '', tlsclient: out}\n\
+             - tcp-client: {service: ssh, address: 'localhost:22', tlsserver: in, tlsclient: out}\n\
+             - unix-socket-server: {filename: /run/a, permissions: 0660, remotenode: far, remoteservice: web, tls: out}\n\
+             - unix-socket-client: {service: unix, filename: /run/b, tls: in}\n",
         );
         assert_eq!(file.services, expected());
         let line = config(
-            "--tcp-server port=8080 remotenode=far remoteservice=web \
-             --tcp-client service=ssh address=localhost:22 \
-             --unix-socket-server filename=/run/a permissions=0660 remotenode=far remoteservice=web \
-             --unix-socket-client service=unix filename=/run/b",
+            "--tcp-server port=8080 remotenode=far remoteservice=web tlsclient=out \
+             --tcp-client service=ssh address=localhost:22 tlsserver=in tlsclient=out \
+             --unix-socket-server filename=/run/a permissions=0660 remotenode=far remoteservice=web tls=out \
+             --unix-socket-client service=unix filename=/run/b tls=in",
             "",
         );
         assert_eq!(line.services, expected());

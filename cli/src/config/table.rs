@@ -96,7 +96,7 @@ pub static ENTITIES: &[Entity] = &[
         .or("error")
         .bare_value()]),
     entity("trace", General, Supported, "Log packets").singleton(),
-    entity("tls-server", Resources, Unavailable, "TLS config of a server").with(&[
+    entity("tls-server", Resources, Supported, "TLS config of a server").with(&[
         param("name", Text, "Name to refer to").required(),
         param("cert", Text, "Certificate file").required(),
         param("key", Text, "Private key file").required(),
@@ -110,7 +110,7 @@ pub static ENTITIES: &[Entity] = &[
         SKIP_NAMES,
         MIN_TLS_13,
     ]),
-    entity("tls-client", Resources, Unavailable, "TLS config of a client").with(&[
+    entity("tls-client", Resources, Supported, "TLS config of a client").with(&[
         param("name", Text, "Name to refer to").required(),
         param("cert", Text, "Certificate file, or empty").required(),
         param("key", Text, "Private key file, or empty").required(),

@@ -2,8 +2,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use receptor_core::config::{BackendKind, SocketFile, WorkKind};
+use receptor_core::config::{BackendKind, ControlService, ControlTcp, SocketFile, WorkKind};
 use receptor_core::id::{NodeId, ServiceName};
+use receptor_host::tls_files::{TlsClient, TlsServer};
 
 use super::to_core::Machine;
 use super::*;
@@ -329,27 +330,6 @@ fn what_would_open_or_cut_the_mesh_is_refused_by_name() {
         ("--ws-peer ws://a", "ws-peer"),
         ("--tcp-listener 1 tls=a", "tcp-listener tls"),
         ("--tcp-peer a:1 tls=a", "tcp-peer tls"),
-        ("--control-service tls=a", "control-service tls"),
-        ("--control-service tcplisten=1", "control-service tcplisten"),
-        ("--control-service tcptls=a", "control-service tcptls"),
-        (
-            "--tcp-server port=1 remotenode=a remoteservice=b tlsserver=c",
-            "tcp-server tlsserver",
-        ),
-        (
-            "--tcp-server port=1 remotenode=a remoteservice=b tlsclient=c",
-            "tcp-server tlsclient",
-        ),
-        ("--tcp-client service=a address=b:1 tlsserver=c", "tcp-client tlsserver"),
-        ("--tcp-client service=a address=b:1 tlsclient=c", "tcp-client tlsclient"),
-        (
-            "--unix-socket-server filename=a remotenode=a remoteservice=b tls=c",
-            "unix-socket-server tls",
-        ),
-        (
-            "--unix-socket-client service=a filename=b tls=c",
-            "unix-socket-client tls",
-        ),
         (
             "--node worker --command-runner command=a params= unitdir=b",
             "command-runner",
@@ -593,7 +573,73 @@ fn the_command_line_grammar() {
         path: "x=y".into(),
         mode: 0o600,
     });
-    assert_eq!(config.control_services, [ControlService { service: None, socket }]);
+    let expected = ControlService {
+        socket,
+        ..ControlService::default()
+    };
+    assert_eq!(config.control_services, [expected]);
+}
+
+#[test]
+fn control_services_listen_on_tcp() {
+    let of = |args: &str| config(args, "").control_services[0].clone();
+    for (listen, bind) in [
+        ("1234", "0.0.0.0:1234"),
+        ("127.0.0.1:1", "127.0.0.1:1"),
+        ("[::1]:1", "[::1]:1"),
+        (":5", ":5"),
+    ] {
+        let service = of(&format!("--control-service service= tcplisten={listen} tcptls=a"));
+        let tcp = ControlTcp {
+            bind: bind.into(),
+            tls: Some("a".into()),
+        };
+        assert_eq!((service.service, service.tcp), (None, Some(tcp)));
+    }
+    let service = of("--control-service tls=mesh");
+    assert_eq!((service.tls.as_deref(), service.tcp), (Some("mesh"), None));
+    assert_eq!(
+        error("--control-service tcplisten=::1:5", ""),
+        "error listening on TCP socket: listen tcp: address ::1:5: too many colons in address"
+    );
+    let half = config("--control-service tls=mesh tcplisten=1", "");
+    assert!(
+        half.warnings[0].starts_with("tls of control-service does not protect its TCP socket"),
+        "{:?}",
+        half.warnings
+    );
+}
+
+#[test]
+fn tls_configs_are_files_and_flags() {
+    let file = config(
+        "-c f",
+        "- tls-server: {name: s, cert: c, key: k, requireclientcert: true, clientcas: ca, pinnedclientcert: [a, b], mintls13: yes}\n\
+         - tls-client: {name: c, cert: '', key: '', rootcas: ca, insecureskipverify: true, pinnedservercert: [a],\n    skipreceptornamescheck: true}\n",
+    );
+    let server = TlsServer {
+        name: "s".into(),
+        cert: "c".into(),
+        key: "k".into(),
+        require_client_cert: true,
+        client_cas: "ca".into(),
+        pinned_client_certs: ["a", "b"].map(str::to_owned).to_vec(),
+        skip_receptor_names_check: false,
+        min_tls13: true,
+    };
+    let client = TlsClient {
+        name: "c".into(),
+        root_cas: "ca".into(),
+        insecure_skip_verify: true,
+        pinned_server_certs: vec!["a".into()],
+        skip_receptor_names_check: true,
+        ..TlsClient::default()
+    };
+    assert_eq!((file.tls.servers, file.tls.clients), (vec![server], vec![client]));
+    assert_eq!(
+        error("--tls-client name=c cert=", ""),
+        "error in --tls-client: required parameter missing: key"
+    );
 }
 
 #[test]

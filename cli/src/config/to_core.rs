@@ -1,8 +1,6 @@
 //! What of the configuration the core needs to know.
 
-use receptor_core::config::{
-    Backend as CoreBackend, Config as CoreConfig, ControlService as CoreControlService, WorkKind, WorkType,
-};
+use receptor_core::config::{Backend as CoreBackend, Config as CoreConfig, WorkKind, WorkType};
 
 use receptor_host::machine;
 
@@ -38,14 +36,7 @@ impl Config {
         core.idle_timeout = self.node.idle_timeout;
         core.firewall = self.node.firewall.clone();
         core.backends = self.backends.iter().map(backend).collect();
-        core.control_services = self
-            .control_services
-            .iter()
-            .map(|service| CoreControlService {
-                service: service.service,
-                socket: service.socket.clone(),
-            })
-            .collect();
+        core.control_services = self.control_services.clone();
         core.services = self.services.clone();
         core.work_types = self
             .workers

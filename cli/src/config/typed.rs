@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::{BackendKind, Service, SocketFile};
+use receptor_core::config::{BackendKind, ControlService, Service};
 use receptor_core::firewall::Rules;
-use receptor_core::id::{NodeId, ServiceName};
+use receptor_core::id::NodeId;
+use receptor_host::tls_files::TlsFiles;
 
 use crate::logging::Level;
 
@@ -27,6 +28,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Work types, in order.
     pub workers: Vec<Worker>,
+    /// TLS configs, whose files are not read yet.
+    pub tls: TlsFiles,
     /// What the user should know; to be logged once the node starts.
     pub warnings: Vec<String>,
     /// The file that `reload` would read.
@@ -74,15 +77,6 @@ impl Default for Links {
             allowed_peers: None,
         }
     }
-}
-
-/// `control-service`. At least one of the two is present.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct ControlService {
-    /// Mesh service.
-    pub service: Option<ServiceName>,
-    /// Unix socket.
-    pub socket: Option<SocketFile>,
 }
 
 /// A work type.

@@ -49,7 +49,8 @@ pub const LOCAL_CLIENT: &str = "a local client";
 pub fn listen(local: &LocalListen) -> Result<LocalListener, String> {
     let failed = |error: io::Error| os_text(&error);
     match local {
-        LocalListen::Tcp { bind } => {
+        LocalListen::Tcp { tls: Some(_), .. } => Err("TLS of local sockets is not supported yet".to_owned()),
+        LocalListen::Tcp { bind, tls: None } => {
             let socket = tcp::listen(bind)?;
             socket.set_nonblocking(true).map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?.to_string();
@@ -176,6 +177,7 @@ mod tests {
 
     fn tcp_pair() -> (TcpStream, TcpStream) {
         let listener = listen(&LocalListen::Tcp {
+            tls: None,
             bind: "127.0.0.1:0".into(),
         })
         .unwrap();

@@ -15,8 +15,10 @@ use crate::time::{Duration, Now};
 /// Advertised type of datagram services (`wire.md` §9).
 const CONN_TYPE_DATAGRAM: u8 = 0;
 
-/// Advertised type of stream services without a TLS config of the user's.
-pub(super) const CONN_TYPE_STREAM: u8 = 1;
+/// Advertised type of stream services: whether they have a TLS config of the user's.
+pub(super) const fn stream_type(tls: Option<&str>) -> u8 {
+    if tls.is_some() { 2 } else { 1 }
+}
 
 /// Who waits for a ping or traceroute.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,16 +39,25 @@ impl Node {
                 self.start_traceroute(now, Asker::Command(id), &target);
                 return Ok(());
             }
-            Command::Dial { pipe, node, service } => {
+            Command::Dial {
+                pipe,
+                node,
+                service,
+                tls,
+            } => {
                 if self.pipes.contains_key(&pipe) || pipe.0 & super::ties::OWN_PIPES != 0 {
                     return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", pipe.0)));
                 }
-                match self.dial_for_pipe(now, id, pipe, &node, &service) {
+                match self.dial_for_pipe(now, id, pipe, &node, &service, tls.as_deref()) {
                     Ok(()) => return Ok(()),
                     Err(error) => Reply::Error(error),
                 }
             }
-            Command::Listen { service, advertise } => done(self.listen(now, &service, advertise)),
+            Command::Listen {
+                service,
+                advertise,
+                tls,
+            } => done(self.listen(now, &service, advertise, tls.as_deref())),
             Command::Reload => match self.start_reload(Asker::Command(id)) {
                 Ok(()) => return Ok(()),
                 Err(error) => Reply::NotReloaded(error),
@@ -135,10 +146,11 @@ impl Node {
         now: Now,
         service: &str,
         advertise: Option<Vec<(String, String)>>,
+        tls: Option<&str>,
     ) -> Result<Option<ServiceName>, String> {
-        let service = self.listen_stream(service)?;
+        let service = self.listen_stream(service, tls)?;
         self.app_listeners.insert(service);
-        self.advertise(now, service, CONN_TYPE_STREAM, advertise);
+        self.advertise(now, service, stream_type(tls), advertise);
         Ok(Some(service))
     }
 
@@ -147,6 +159,7 @@ impl Node {
             return Err(alloc::format!("service {service} is not listening"));
         }
         self.streams.unlisten(now.mono, service);
+        self.stream_tls.remove(&service);
         self.unlisten_quic(service);
         self.net.close_service(now, service);
         Ok(())

@@ -148,6 +148,7 @@ impl Node {
     pub(super) fn conn_release(&mut self, now: Now, conn: Conn) {
         self.owners.remove(&conn);
         self.stash.remove(&conn);
+        self.protected.remove(&conn);
         self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {
@@ -164,6 +165,7 @@ impl Node {
     pub(super) fn conn_abort(&mut self, now: Now, conn: Conn, reason: &str) {
         self.owners.remove(&conn);
         self.stash.remove(&conn);
+        self.protected.remove(&conn);
         self.drop_rival(now, conn);
         match conn {
             Conn::Pipe(id) => {

@@ -78,8 +78,11 @@ pub enum LinkInput {
 /// ignored.
 #[derive(Debug)]
 pub enum PipeInput {
-    /// A connection was accepted on a control service's Unix socket.
-    OpenControl,
+    /// A connection was accepted on a socket of a control service; if that has TLS, the handshake is done.
+    OpenControl {
+        /// It is a Unix socket: whoever may open it needs to sign nothing. TCP is not local in this sense.
+        is_local: bool,
+    },
     /// A connection was accepted on a service's own socket. [`PipeOutput::Begin`] comes when its stream is open; if it
     /// cannot go on, the answer is [`PipeOutput::Close`].
     OpenService {
@@ -174,6 +177,8 @@ pub enum Command {
         node: String,
         /// Target service.
         service: String,
+        /// TLS client config, with which the target proves to be this node; `None` is the anonymous mode.
+        tls: Option<String>,
     },
     /// Listen for mesh streams. Each accepted one is announced with [`Event::Accepted`] on a pipe chosen by the node.
     Listen {
@@ -181,6 +186,8 @@ pub enum Command {
         service: String,
         /// Advertise it with these tags.
         advertise: Option<Vec<(String, String)>>,
+        /// TLS server config; `None` is the anonymous mode.
+        tls: Option<String>,
     },
     /// Read the configuration again and apply what has changed ([`Task::Reload`]). Answered when that is done, or known to be
     /// impossible; then everything is as it was.
@@ -350,6 +357,14 @@ pub enum Task {
         /// Its permission bits.
         mode: u32,
     },
+    /// Listen on a control service's TCP socket. With TLS, the handshake of a connection is done, within 10 s, before it is
+    /// told.
+    ListenControlTcp {
+        /// `HOST:PORT`.
+        address: String,
+        /// TLS server config.
+        tls: Option<String>,
+    },
     /// Bind the local listener of a service.
     ListenService {
         /// The service.
@@ -390,6 +405,7 @@ impl Task {
             | Self::Reload
             | Self::Dial { .. }
             | Self::ListenControl { .. }
+            | Self::ListenControlTcp { .. }
             | Self::ListenService { .. }
             | Self::Connect { .. }
             | Self::StoreEpoch(_) => TaskResult::Failed(refusal()),
@@ -401,7 +417,7 @@ impl Task {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TaskResult {
-    /// `Listen`, `ListenControl`, `ListenService`: bound; the address as text (with the real port).
+    /// `Listen`, `ListenControl`, `ListenControlTcp`, `ListenService`: bound; the address as text (with the real port).
     Listening(String),
     /// `Unlisten`: the address is free.
     Unlistened,

@@ -21,6 +21,7 @@ mod pipes;
 mod quic;
 mod race;
 mod reload;
+mod security;
 mod services;
 mod sessions;
 mod startup;
@@ -50,7 +51,7 @@ use crate::time::{Instant, Now};
 use crate::workceptor::{TaskKey, Workceptor};
 use commands::Asker;
 use conn::{Conn, Owner};
-use io::{Event, Input, Level, Output, PipeInput, Task, TaskResult};
+use io::{Event, Input, Level, Output, PipeInput, Security, Task, TaskResult};
 use pipes::{Pipes, Taken};
 use startup::Phase;
 
@@ -80,6 +81,7 @@ enum TaskOwner {
     Unlisten(BackendId),
     Reload,
     ListenControl,
+    ListenControlTcp,
     ListenService(ServiceIndex),
     Dial(BackendId),
     /// The socket behind this pipe.
@@ -118,6 +120,10 @@ pub struct Node {
     quic: quic::Quic,
     races: race::Races,
     owners: BTreeMap<Conn, Owner>,
+    /// TLS configs of services that have one.
+    stream_tls: BTreeMap<ServiceName, String>,
+    /// Streams with a TLS config whose handshake has not begun.
+    protected: BTreeMap<Conn, Security>,
     /// Bytes that were read and could not be passed on yet, at most one chunk per connection.
     stash: BTreeMap<Conn, Bytes>,
     /// Connections to look at before the pass ends, some of them perhaps more than once. Not a tree, because a tree would
@@ -181,6 +187,8 @@ impl Node {
             quic: quic::Quic::new(config.quic),
             races: race::Races::default(),
             owners: BTreeMap::new(),
+            stream_tls: BTreeMap::new(),
+            protected: BTreeMap::new(),
             stash: BTreeMap::new(),
             touched: BinaryHeap::new(),
             sessions: BTreeMap::new(),
@@ -346,14 +354,15 @@ impl Node {
 
     fn pipe_input(&mut self, now: Now, id: PipeId, input: PipeInput) -> Result<(), CallerError> {
         let conn = Conn::Pipe(id);
-        if let PipeInput::OpenControl | PipeInput::OpenService { .. } = input
+        if let PipeInput::OpenControl { .. } | PipeInput::OpenService { .. } = input
             && (self.pipes.contains_key(&id) || id.0 & ties::OWN_PIPES != 0)
         {
             return Err(CallerError::Misuse(alloc::format!("pipe {} is in use", id.0)));
         }
-        if let PipeInput::OpenControl = input {
+        if let PipeInput::OpenControl { is_local } = input {
             self.pipes.insert(id, Default::default());
-            self.open_session(now, conn, Origin::Local);
+            let origin = if is_local { Origin::Local } else { Origin::Network };
+            self.open_session(now, conn, origin);
             return Ok(());
         }
         if let PipeInput::OpenService { service, remote } = input {
@@ -382,7 +391,10 @@ impl Node {
                 self.close_drained_pipe(id, false);
             }
             PipeInput::Secured => self.pipe_secured(now, id),
-            PipeInput::OpenControl | PipeInput::OpenService { .. } | PipeInput::Failed(_) | PipeInput::Closed => {}
+            PipeInput::OpenControl { .. }
+            | PipeInput::OpenService { .. }
+            | PipeInput::Failed(_)
+            | PipeInput::Closed => {}
         }
         self.touch(conn);
         Ok(())
@@ -448,5 +460,5 @@ fn check_node(config: &Config) -> Result<(), String> {
             Config::MIN_IDLE_TIMEOUT.as_nanos()
         ));
     }
-    Ok(())
+    security::check_names(config)
 }

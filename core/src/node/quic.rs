@@ -14,7 +14,7 @@ use super::pipes::{Pipe, Taken};
 use crate::error::CallerError;
 use crate::id::{NameHash, ServiceName};
 use crate::netceptor::{self, SendError};
-use crate::quic::{ConnectionId, FromEndpoint, Path, ToEndpoint, WINDOW};
+use crate::quic::{ConnectionId, DialTls, FromEndpoint, Path, ToEndpoint, WINDOW};
 use crate::time::Now;
 use crate::wire::data::MAX_HOPS;
 
@@ -79,7 +79,12 @@ impl Node {
     }
 
     /// Starts a connection to a service of a node, from a random service name.
-    pub(super) fn dial_quic(&mut self, target: NameHash, service: ServiceName) -> Result<Conn, String> {
+    pub(super) fn dial_quic(
+        &mut self,
+        target: NameHash,
+        service: ServiceName,
+        tls: Option<DialTls>,
+    ) -> Result<Conn, String> {
         if self.is_full_of_streams() {
             return Err(self.too_many_streams());
         }
@@ -94,14 +99,14 @@ impl Node {
         self.quic.dialled.insert(local_service);
         let pipe = Pipe::default();
         self.quic.connections.insert(id, Connection { pipe, path });
-        self.tell_quic(ToEndpoint::Dial(id, path));
+        self.tell_quic(ToEndpoint::Dial(id, path, tls));
         Ok(Conn::Quic(id))
     }
 
     /// Takes connections for a service from now on.
-    pub(super) fn listen_quic(&mut self, service: ServiceName) {
+    pub(super) fn listen_quic(&mut self, service: ServiceName, tls: Option<&str>) {
         if self.quic.is_spoken && self.quic.listening.insert(service) {
-            self.tell_quic(ToEndpoint::Listen(service));
+            self.tell_quic(ToEndpoint::Listen(service, tls.map(Into::into)));
         }
     }
 

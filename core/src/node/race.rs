@@ -74,8 +74,9 @@ impl Node {
             let Some(&owner) = self.owners.get(&Conn::Stream(stream)) else {
                 continue;
             };
+            let tls = self.dial_tls_of(Conn::Stream(stream));
             // At a limit the native dial stays alone.
-            if let Ok(conn) = self.dial_quic(race.target, race.service)
+            if let Ok(conn) = self.dial_quic(race.target, race.service, tls)
                 && let Conn::Quic(rival) = conn
             {
                 self.races.by_stream.insert(

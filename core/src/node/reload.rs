@@ -104,6 +104,7 @@ impl Node {
         };
         let planned = result.and_then(|new| {
             check_types(&new.work_types).map_err(failed)?;
+            self.check_tls_names(&new).map_err(failed)?;
             let changes = self.net.plan_reload(&new.backends).map_err(failed)?;
             Ok((new, changes))
         });
@@ -209,6 +210,8 @@ impl Node {
             self.task(TaskOwner::Unlisten(backend), Task::Unlisten { backend });
         }
         self.net.set_firewall(plan.new.firewall);
+        self.work.set_tls_clients(plan.new.tls.clients.clone());
+        self.config.tls = plan.new.tls;
         if self.work.set_types(&plan.new.work_types) {
             self.advertise_control_services(now);
         }

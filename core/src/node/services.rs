@@ -3,7 +3,7 @@
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::commands::CONN_TYPE_STREAM;
+use super::commands::stream_type;
 use super::conn::{Conn, Owner};
 use super::io::{Output, Task};
 use super::pipes::Pipe;
@@ -29,12 +29,13 @@ impl Node {
                     let task = Task::ListenService { service: index, local };
                     self.task(TaskOwner::ListenService(index), task);
                 }
-                Opening::Mesh { service, tags } => {
+                Opening::Mesh { service, tags, tls } => {
                     let name = self
-                        .listen_stream(&service.to_string())
+                        .listen_stream(&service.to_string(), tls.as_deref())
                         .map_err(|error| self.services.start_error(index, &error))?;
                     self.services.on_listening(index, name);
-                    self.net.advertise(now, name, CONN_TYPE_STREAM, Some(tags), None);
+                    let conn_type = stream_type(tls.as_deref());
+                    self.net.advertise(now, name, conn_type, Some(tags), None);
                 }
             }
         }
@@ -59,7 +60,8 @@ impl Node {
             self.conn_abort(now, conn, &error);
             return Ok(());
         }
-        match self.dial_stream(now, &remote.node, &remote.service) {
+        let tls = self.services.stream_tls(index).map(String::from);
+        match self.dial_stream(now, &remote.node, &remote.service, tls.as_deref()) {
             Ok(stream) => {
                 self.owners.insert(stream, Owner::ServiceDialing(pipe));
                 self.owners.insert(conn, Owner::ServiceWaiting(stream));

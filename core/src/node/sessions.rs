@@ -259,10 +259,7 @@ impl Node {
     }
 
     fn connect(&mut self, now: Now, key: u64, request: &ConnectRequest) -> Result<(), String> {
-        if let Some(tls) = &request.tls {
-            return Err(alloc::format!("unknown TLS config {tls}"));
-        }
-        let conn = self.dial_stream(now, &request.node, &request.service)?;
+        let conn = self.dial_stream(now, &request.node, &request.service, request.tls.as_deref())?;
         self.owners.insert(conn, Owner::Connecting(key));
         Ok(())
     }

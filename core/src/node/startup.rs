@@ -4,9 +4,10 @@ use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
-use super::commands::CONN_TYPE_STREAM;
+use super::commands::stream_type;
 use super::io::{Event, Level, Output, Task, TaskResult};
 use super::{Node, TaskOwner};
+use crate::config::{ControlTcp, SocketFile};
 use crate::error::CallerError;
 use crate::time::{Now, Wall};
 use crate::wire::classic::WorkCommand;
@@ -60,7 +61,10 @@ impl Node {
                 self.loaded(now, |_, units| *units = true);
             }
             (
-                TaskOwner::Listen | TaskOwner::ListenControl | TaskOwner::ListenService(_),
+                TaskOwner::Listen
+                | TaskOwner::ListenControl
+                | TaskOwner::ListenControlTcp
+                | TaskOwner::ListenService(_),
                 TaskResult::Listening(address),
             ) => {
                 self.log(Level::Info, alloc::format!("listening on {address}"));
@@ -69,6 +73,9 @@ impl Node {
             (TaskOwner::Listen, TaskResult::Failed(error)) => self.start_failed(error),
             (TaskOwner::ListenControl, TaskResult::Failed(error)) => {
                 self.start_failed(alloc::format!("error opening Unix socket: {error}"));
+            }
+            (TaskOwner::ListenControlTcp, TaskResult::Failed(error)) => {
+                self.start_failed(alloc::format!("error listening on TCP socket: {error}"));
             }
             (TaskOwner::ListenService(index), TaskResult::Failed(error)) => {
                 self.start_failed(self.services.start_error(index, &error));
@@ -107,21 +114,15 @@ impl Node {
             return self.start_failed(error);
         }
         let mut count = 1;
-        let sockets: Vec<_> = self
-            .config
-            .control_services
-            .iter()
-            .filter_map(|service| service.socket.clone())
-            .collect();
-        for socket in sockets {
-            count += 1;
-            self.task(
-                TaskOwner::ListenControl,
-                Task::ListenControl {
-                    path: socket.path,
-                    mode: socket.mode,
-                },
-            );
+        for service in self.config.control_services.clone() {
+            if let Some(SocketFile { path, mode }) = service.socket {
+                count += 1;
+                self.task(TaskOwner::ListenControl, Task::ListenControl { path, mode });
+            }
+            if let Some(ControlTcp { bind: address, tls }) = service.tcp {
+                count += 1;
+                self.task(TaskOwner::ListenControlTcp, Task::ListenControlTcp { address, tls });
+            }
         }
         match self.open_services(now) {
             Ok(tasks) => count += tasks,
@@ -150,11 +151,11 @@ impl Node {
             .config
             .control_services
             .iter()
-            .filter_map(|service| service.service)
+            .filter_map(|service| Some((service.service?, service.tls.clone())))
             .collect();
-        for name in services {
+        for (name, tls) in services {
             let service = self
-                .listen_stream(&name.to_string())
+                .listen_stream(&name.to_string(), tls.as_deref())
                 .map_err(|error| alloc::format!("error opening Unix socket: {error}"))?;
             self.control_services.insert(service);
         }
@@ -171,8 +172,9 @@ impl Node {
         let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
         for &service in &self.control_services {
             let tags = BTreeMap::from([("type".to_string(), "Control Service".to_string())]);
+            let conn_type = stream_type(self.stream_tls.get(&service).map(String::as_str));
             self.net
-                .advertise(now, service, CONN_TYPE_STREAM, Some(tags), work_types.clone());
+                .advertise(now, service, conn_type, Some(tags), work_types.clone());
         }
     }
 

@@ -12,7 +12,7 @@ use super::io::{Output, Reply, Role};
 use crate::error::CallerError;
 use crate::id::{LinkId, NameHash, NodeId, ServiceName};
 use crate::netceptor::{self, Route, SendError};
-use crate::quic::{Path, ToEndpoint};
+use crate::quic::{DialTls, Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
 use crate::wire::classic::Ext;
@@ -25,36 +25,55 @@ impl Node {
     /// Starts a stream to a service of a node, from a random service name.
     ///
     /// Native where the node is known to be one of ours, with QUIC beside it if there is no answer soon; else QUIC.
-    pub(super) fn dial_stream(&mut self, now: Now, node: &str, service: &str) -> Result<Conn, String> {
+    ///
+    /// # Errors
+    /// The classic text.
+    pub(super) fn dial_stream(
+        &mut self,
+        now: Now,
+        node: &str,
+        service: &str,
+        tls: Option<&str>,
+    ) -> Result<Conn, String> {
+        let tls = self.dial_tls(node, tls)?;
         let service = ServiceName::new(service)?;
         if !self.net.router.reachable(node) {
             return Err(SendError::NoRoute.as_str().into());
         }
         let target = self.net.router.resolve(node);
         if !self.quic.is_spoken() {
-            return self.dial_native(now, target, service).map(Conn::Stream);
+            return self.dial_native(now, target, service, tls).map(Conn::Stream);
         }
         let capabilities = self.net.router.capabilities(node);
         if capabilities.is_none_or(|bits| bits & Ext::STREAMS == 0) {
-            return self.dial_quic(target, service);
+            return self.dial_quic(target, service, tls);
         }
-        let stream = self.dial_native(now, target, service)?;
+        let stream = self.dial_native(now, target, service, tls)?;
         self.start_race(now, stream, target, service);
         Ok(Conn::Stream(stream))
     }
 
-    fn dial_native(&mut self, now: Now, target: NameHash, service: ServiceName) -> Result<StreamId, String> {
+    fn dial_native(
+        &mut self,
+        now: Now,
+        target: NameHash,
+        service: ServiceName,
+        tls: Option<DialTls>,
+    ) -> Result<StreamId, String> {
         if self.is_full_of_streams() {
             return Err(self.too_many_streams());
         }
         let local = self.net.router.open_service("", netceptor::Owner::Stream)?;
-        self.streams.dial(now.mono, target, service, local).map_err(|error| {
+        let dialled = self.streams.dial(now.mono, target, service, local);
+        let stream = dialled.map_err(|error| {
             self.net.close_service(now, local);
             match error {
                 CallerError::Blocked(_) => self.too_many_streams(),
                 other => other.to_string(),
             }
-        })
+        })?;
+        self.protect_dial(Conn::Stream(stream), tls);
+        Ok(stream)
     }
 
     /// Whether no stream of either kind can be opened or accepted.
@@ -66,11 +85,17 @@ impl Node {
         alloc::format!("limit of {} streams reached", self.config.limits.streams)
     }
 
-    /// Takes streams of either kind for a service from now on.
-    pub(super) fn listen_stream(&mut self, service: &str) -> Result<ServiceName, String> {
+    /// Takes streams of either kind for a service from now on, with this TLS config if there is one.
+    pub(super) fn listen_stream(&mut self, service: &str, tls: Option<&str>) -> Result<ServiceName, String> {
+        if let Some(unknown) = tls.filter(|&name| !self.config.tls.servers.contains(name)) {
+            return Err(super::security::unknown(unknown));
+        }
         let service = self.net.router.open_service(service, netceptor::Owner::Stream)?;
         self.streams.listen(service).map_err(|error| error.to_string())?;
-        self.listen_quic(service);
+        if let Some(tls) = tls {
+            self.stream_tls.insert(service, tls.into());
+        }
+        self.listen_quic(service, tls);
         Ok(service)
     }
 

@@ -15,7 +15,7 @@ use alloc::string::String;
 
 use super::Node;
 use super::conn::{Conn, Owner};
-use super::io::{Event, HANDSHAKE_LIMIT, Layer, Level, Output, PipeOutput, Reply, Role, Security};
+use super::io::{Event, HANDSHAKE_LIMIT, Layer, Level, Output, PipeOutput, Reply, Role};
 use super::pipes::Pipe;
 use super::services::LOST;
 use crate::control::Origin;
@@ -78,8 +78,9 @@ impl Node {
         pipe: PipeId,
         node: &str,
         service: &str,
+        tls: Option<&str>,
     ) -> Result<(), String> {
-        let conn = self.dial_stream(now, node, service)?;
+        let conn = self.dial_stream(now, node, service, tls)?;
         self.pipes.insert(pipe, Default::default());
         self.owners.insert(conn, Owner::Dialing(pipe, command));
         Ok(())
@@ -100,6 +101,7 @@ impl Node {
 
     /// A stream of either kind for a service that is listened on.
     pub(super) fn accept_conn(&mut self, now: Now, service: ServiceName, conn: Conn) {
+        self.protect_accepted(conn, service);
         if self.control_services.contains(&service) {
             if self.is_secured_here(conn) {
                 self.secure(now, conn, Role::Server, Owner::Arriving);
@@ -166,10 +168,10 @@ impl Node {
         key
     }
 
-    /// Every native stream is encrypted from end to end; where no TLS config is named, without knowing who is at the other.
+    /// Every native stream is encrypted from end to end; where no TLS config is named, without knowing who is at the other end.
     fn begin(&mut self, stream: Conn, pipe: PipeId, role: Role) {
         let layer = if self.is_secured_here(stream) {
-            Layer::Secure(Security::anonymous(role))
+            Layer::Secure(self.take_security(stream, role))
         } else {
             Layer::Plain
         };
@@ -187,7 +189,7 @@ impl Node {
         };
         self.plains.insert(plain, plain_end);
         self.owners.insert(Conn::Pipe(plain), owner);
-        let security = Security::anonymous(role);
+        let security = self.take_security(stream, role);
         self.outputs.push_back(Output::Secure {
             cipher,
             plain,

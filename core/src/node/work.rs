@@ -116,7 +116,9 @@ impl Node {
                 WorkOutput::ResultsEnd(ClientKey(key)) => self.finish_session(key),
                 WorkOutput::SessionSend(SessionKey(key), data) => self.send_to_session(key, data),
                 WorkOutput::CloseSession(SessionKey(key)) => self.finish_session(key),
-                WorkOutput::OpenPeer(key, node) => self.open_peer(now, key, &node),
+                WorkOutput::OpenPeer { key, node, tls_client } => {
+                    self.open_peer(now, key, &node, tls_client.as_deref());
+                }
                 WorkOutput::PeerSend(key, data) => self.send_to_peer(now, key, data),
                 WorkOutput::ClosePeer(key) => {
                     if let Some(peer) = self.peers.remove(&key.0) {
@@ -158,8 +160,8 @@ impl Node {
         }
     }
 
-    fn open_peer(&mut self, now: Now, key: PeerKey, node: &str) {
-        match self.dial_stream(now, node, "control") {
+    fn open_peer(&mut self, now: Now, key: PeerKey, node: &str, tls: Option<&str>) {
+        match self.dial_stream(now, node, "control", tls) {
             Ok(conn) => {
                 self.peers.insert(
                     key.0,

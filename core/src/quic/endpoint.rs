@@ -2,6 +2,7 @@
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 use bytes::{Bytes, BytesMut};
@@ -11,13 +12,14 @@ use super::address::address;
 use super::clock::Clock;
 use super::connection::{Connection, Verdict};
 use super::local::Local;
-use super::message::{ConnectionId, FromEndpoint, Path, ToEndpoint};
+use super::message::{ConnectionId, DialTls, FromEndpoint, Path, ToEndpoint};
 use super::settings::{SERVER_NAME, Settings};
 use super::text;
 use crate::deadline::Deadline;
 use crate::id::{NameHash, ServiceName};
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::tls::Configs;
 use crate::wire::data::HEADER_LEN;
 
 /// Handshakes of peers at one time, not yet streams; a first packet beyond is dropped, and a true peer repeats it.
@@ -102,6 +104,11 @@ impl Endpoint {
         })
     }
 
+    /// The TLS configs that names stand for, from the next connection on. Without any, no name stands for one.
+    pub fn set_tls(&mut self, configs: Arc<Configs>) {
+        self.settings.configs = Some(configs);
+    }
+
     /// Takes a message of the node.
     pub fn handle(&mut self, now: Instant, message: ToEndpoint) {
         self.now = self.now.max(now);
@@ -112,14 +119,16 @@ impl Endpoint {
                 self.blocked.insert(node);
             }
             ToEndpoint::Unblocked(node) => self.on_unblocked(node),
-            ToEndpoint::Listen(service) => {
+            ToEndpoint::Listen(service, tls) => {
+                // Each connection gets its own where there is one by name.
                 let server = self.settings.server.clone();
                 let local = self.local(service);
                 local.is_listening = true;
+                local.tls = tls;
                 local.quic.set_server_config(Some(server));
             }
             ToEndpoint::Unlisten(service) => self.on_unlisten(service),
-            ToEndpoint::Dial(id, path) => self.dial(id, path),
+            ToEndpoint::Dial(id, path, tls) => self.dial(id, path, tls.as_ref()),
             ToEndpoint::Data(id, data) => self.with(id, |connection, _| connection.on_data(data)),
             ToEndpoint::Eof(id) => self.with(id, |connection, _| connection.on_eof()),
             ToEndpoint::Drained(id, bytes) => self.with(id, |connection, _| connection.on_drained(bytes)),
@@ -185,15 +194,22 @@ impl Endpoint {
             .or_insert_with(|| Local::new(rng.fork_seed()))
     }
 
-    fn dial(&mut self, id: ConnectionId, path: Path) {
+    fn dial(&mut self, id: ConnectionId, path: Path, tls: Option<&DialTls>) {
         if self.connections.len() >= self.max_connections {
             let text = alloc::format!("limit of {} streams reached", self.max_connections);
             self.outputs.push_back(FromEndpoint::Closed(id, Some(text)));
             self.outputs.push_back(FromEndpoint::Released(path.local_service));
             return;
         }
+        let client = match self.settings.client(tls) {
+            Ok(client) => client,
+            Err(text) => {
+                self.outputs.push_back(FromEndpoint::Closed(id, Some(text)));
+                self.outputs.push_back(FromEndpoint::Released(path.local_service));
+                return;
+            }
+        };
         let now = self.clock.to_std(self.now);
-        let client = self.settings.client.clone();
         let local = self.local(path.local_service);
         let remote = address(path.remote, path.remote_service);
         match local.quic.connect(now, client, remote, SERVER_NAME) {
@@ -249,7 +265,12 @@ impl Endpoint {
         }
         let now = self.clock.to_std(self.now);
         self.buffer.clear();
-        match local.quic.accept(incoming, now, &mut self.buffer, None) {
+        let Ok(server) = self.settings.server(local.tls.as_deref(), path.remote) else {
+            // The config has gone; without one nobody is let in.
+            let _ = local.quic.refuse(incoming, &mut self.buffer);
+            return self.answer(path);
+        };
+        match local.quic.accept(incoming, now, &mut self.buffer, Some(server)) {
             Ok((handle, quic)) => {
                 let id = ConnectionId(ACCEPTED | self.next_accepted);
                 self.next_accepted += 1;

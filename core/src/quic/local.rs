@@ -2,6 +2,7 @@
 //! has its own.
 
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 
 use quinn_proto::ConnectionHandle;
 
@@ -12,6 +13,8 @@ use super::settings::Settings;
 pub(super) struct Local {
     pub(super) quic: quinn_proto::Endpoint,
     pub(super) is_listening: bool,
+    /// The TLS server config of what is accepted; `None` is the anonymous mode.
+    pub(super) tls: Option<String>,
     handles: BTreeMap<usize, ConnectionId>,
 }
 
@@ -20,6 +23,7 @@ impl Local {
         Self {
             quic: quinn_proto::Endpoint::new(Settings::endpoint(seed), None, true, None),
             is_listening: false,
+            tls: None,
             handles: BTreeMap::new(),
         }
     }

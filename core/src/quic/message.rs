@@ -4,7 +4,7 @@ use alloc::string::String;
 
 use bytes::{Bytes, BytesMut};
 
-use crate::id::{NameHash, ServiceName};
+use crate::id::{NameHash, NodeId, ServiceName};
 
 /// Bytes of one connection that may be under way between node and endpoint in one direction: 256 KiB.
 pub const WINDOW: usize = 256 << 10;
@@ -25,6 +25,15 @@ pub struct Path {
     pub local_service: ServiceName,
 }
 
+/// How a dial is to be protected, if not anonymously.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DialTls {
+    /// The name of the TLS client config.
+    pub config: String,
+    /// The node that the certificate of the other side must name.
+    pub peer: NodeId,
+}
+
 /// What the node tells the endpoint.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -38,13 +47,13 @@ pub enum ToEndpoint {
     Blocked(NameHash),
     /// The first hop to a node has room again.
     Unblocked(NameHash),
-    /// Take connections for a service.
-    Listen(ServiceName),
+    /// Take connections for a service, with the TLS server config of this name if there is one; else anonymously.
+    Listen(ServiceName, Option<String>),
     /// Take no more connections for a service. Accepted ones go on.
     Unlisten(ServiceName),
     /// Open a connection, from a service of this node that nothing else uses. Ends in [`FromEndpoint::Opened`] or
     /// [`FromEndpoint::Closed`].
-    Dial(ConnectionId, Path),
+    Dial(ConnectionId, Path, Option<DialTls>),
     /// Bytes to send; never more than there is credit for. A connection starts with [`WINDOW`].
     Data(ConnectionId, Bytes),
     /// No more bytes will be sent.

@@ -37,5 +37,5 @@ mod text;
 
 #[cfg(feature = "quic")]
 pub use endpoint::{Endpoint, EndpointConfig};
-pub use message::{ConnectionId, FromEndpoint, Path, ToEndpoint, WINDOW};
+pub use message::{ConnectionId, DialTls, FromEndpoint, Path, ToEndpoint, WINDOW};
 pub use queue::{QUEUE_BYTES, Queue, Queued};

@@ -1,5 +1,6 @@
 //! What Go nodes expect of QUIC (`wire.md` §21.3, §21.4, §21.10).
 
+use alloc::string::{String, ToString as _};
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -11,7 +12,9 @@ use quinn_proto::{
 
 use rcgen::{CertificateParams, DistinguishedName, DnType, KeyPair};
 
-use crate::tls::{Suites, anonymous};
+use super::message::DialTls;
+use crate::id::NameHash;
+use crate::tls::{Configs, Peer, Suites, anonymous, text};
 
 /// Both sides must offer it.
 const ALPN: &[u8] = b"netceptor";
@@ -41,28 +44,47 @@ const RECEIVE_WINDOW: u32 = 1 << 20;
 const SEND_WINDOW: u64 = 1 << 20;
 
 /// For all connections of one endpoint.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Settings {
-    pub(super) client: ClientConfig,
+    client: ClientConfig,
     pub(super) server: Arc<ServerConfig>,
+    /// Without it no name leads to a config.
+    pub(super) configs: Option<Arc<Configs>>,
 }
 
 impl Settings {
-    /// `tls` is `None` for the anonymous mode, of which there is no other yet.
+    /// With the anonymous mode only.
     pub(super) fn anonymous() -> Result<Self, rustls::Error> {
-        let suite = |_| rustls::Error::General("no cipher suite for the first packets".into());
-        let crypto = QuicClientConfig::try_from(anonymous::client_config(ALPN, Suites::Library)?).map_err(suite)?;
-        let mut client = ClientConfig::new(Arc::new(crypto));
-        client.transport_config(Arc::new(transport(Some(KEEPALIVE), 0)));
+        let client = client_config(anonymous::client_config(ALPN, Suites::Library)?)?;
         let (certificate, key) = throw_away().map_err(|error| rustls::Error::General(alloc::format!("{error}")))?;
         let server = anonymous::server_config(ALPN, Suites::Library, certificate, key)?;
-        let crypto = QuicServerConfig::try_from(server).map_err(suite)?;
-        let mut server = ServerConfig::with_crypto(Arc::new(crypto));
-        server.migration(false).transport_config(Arc::new(transport(None, 1)));
         Ok(Self {
             client,
-            server: Arc::new(server),
+            server: Arc::new(server_config(server)?),
+            configs: None,
         })
+    }
+
+    /// For one dial.
+    pub(super) fn client(&self, tls: Option<&DialTls>) -> Result<ClientConfig, String> {
+        let Some(DialTls { config, peer }) = tls else {
+            return Ok(self.client.clone());
+        };
+        let configs = self.configs.as_ref().ok_or_else(|| text::unknown(config))?;
+        let peer = Peer::Node(peer.as_str().into());
+        let tls = configs.stream_client(config, peer, Suites::Library, &[ALPN])?;
+        client_config(Arc::unwrap_or_clone(tls)).map_err(|error| error.to_string())
+    }
+
+    /// For one connection from a node, of which only the hash is known here.
+    pub(super) fn server(&self, tls: Option<&str>, from: NameHash) -> Result<Arc<ServerConfig>, String> {
+        let Some(config) = tls else {
+            return Ok(Arc::clone(&self.server));
+        };
+        let configs = self.configs.as_ref().ok_or_else(|| text::unknown(config))?;
+        let tls = configs.stream_server(config, Peer::Hash(from), Suites::Library, &[ALPN])?;
+        let server = server_config(Arc::unwrap_or_clone(tls)).map_err(|error| error.to_string())?;
+        Ok(Arc::new(server))
     }
 
     /// For the `quinn-proto` endpoint of one service.
@@ -76,6 +98,24 @@ impl Settings {
         let _ = config.max_udp_payload_size(MAX_PACKET);
         Arc::new(config)
     }
+}
+
+fn client_config(tls: rustls::ClientConfig) -> Result<ClientConfig, rustls::Error> {
+    let crypto = QuicClientConfig::try_from(tls).map_err(|_| no_first_suite())?;
+    let mut config = ClientConfig::new(Arc::new(crypto));
+    config.transport_config(Arc::new(transport(Some(KEEPALIVE), 0)));
+    Ok(config)
+}
+
+fn server_config(tls: rustls::ServerConfig) -> Result<ServerConfig, rustls::Error> {
+    let crypto = QuicServerConfig::try_from(tls).map_err(|_| no_first_suite())?;
+    let mut config = ServerConfig::with_crypto(Arc::new(crypto));
+    config.migration(false).transport_config(Arc::new(transport(None, 1)));
+    Ok(config)
+}
+
+fn no_first_suite() -> rustls::Error {
+    rustls::Error::General("no cipher suite for the first packets".into())
 }
 
 /// A certificate made now, and its key.

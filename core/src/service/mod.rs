@@ -29,6 +29,8 @@ pub enum LocalListen {
     Tcp {
         /// `HOST:PORT`; an empty host means all addresses.
         bind: String,
+        /// TLS server config of the accepted connections: their handshake is done first, within 10 s.
+        tls: Option<String>,
     },
     /// On a Unix socket: lock file, stale socket replaced, mode (`services.md` §7).
     Unix {
@@ -47,6 +49,8 @@ pub enum LocalTarget {
     Tcp {
         /// `HOST:PORT`, to be resolved anew each time.
         address: String,
+        /// TLS client config: the handshake belongs to connecting.
+        tls: Option<String>,
     },
     /// A Unix socket.
     Unix {
@@ -66,6 +70,8 @@ pub enum Opening {
         service: ServiceName,
         /// Tags of `services.md` §1.5.
         tags: BTreeMap<String, String>,
+        /// TLS server config of its streams.
+        tls: Option<String>,
     },
 }
 
@@ -116,13 +122,23 @@ impl Services {
     /// What has to be done at the start, in the order of the configuration.
     pub fn openings(&self) -> impl Iterator<Item = (ServiceIndex, Opening)> {
         let opening = |entry: &Entry| match &entry.service {
-            Service::TcpServer { bind, .. } => Opening::Local(LocalListen::Tcp { bind: bind.clone() }),
+            Service::TcpServer { bind, tls_server, .. } => Opening::Local(LocalListen::Tcp {
+                bind: bind.clone(),
+                tls: tls_server.clone(),
+            }),
             Service::UnixSocketServer { socket, .. } => Opening::Local(LocalListen::Unix {
                 path: socket.path.clone(),
                 mode: socket.mode,
             }),
-            Service::TcpClient { service, address } => mesh(*service, "TCP Proxy", "address", address),
-            Service::UnixSocketClient { service, path } => mesh(*service, "Unix Proxy", "filename", path),
+            Service::TcpClient {
+                service,
+                address,
+                tls_server,
+                ..
+            } => mesh(*service, "TCP Proxy", ("address", address), tls_server.as_ref()),
+            Service::UnixSocketClient { service, path, tls } => {
+                mesh(*service, "Unix Proxy", ("filename", path), tls.as_ref())
+            }
         };
         let indexed = self.entries.iter().enumerate();
         indexed.map(move |(index, entry)| (ServiceIndex(index as u64), opening(entry)))
@@ -155,11 +171,22 @@ impl Services {
         }
     }
 
+    /// The TLS client config of those streams.
+    pub fn stream_tls(&self, index: ServiceIndex) -> Option<&str> {
+        match &self.get(index)?.service {
+            Service::TcpServer { tls_client: tls, .. } | Service::UnixSocketServer { tls, .. } => tls.as_deref(),
+            Service::TcpClient { .. } | Service::UnixSocketClient { .. } => None,
+        }
+    }
+
     /// What is connected to for an accepted stream; `None` for a service that accepts no streams.
     pub fn target(&self, index: ServiceIndex) -> Option<LocalTarget> {
         match &self.get(index)?.service {
-            Service::TcpClient { address, .. } => Some(LocalTarget::Tcp {
+            Service::TcpClient {
+                address, tls_client, ..
+            } => Some(LocalTarget::Tcp {
                 address: address.clone(),
+                tls: tls_client.clone(),
             }),
             Service::UnixSocketClient { path, .. } => Some(LocalTarget::Unix { path: path.clone() }),
             Service::TcpServer { .. } | Service::UnixSocketServer { .. } => None,
@@ -271,10 +298,11 @@ impl Services {
     }
 }
 
-fn mesh(service: ServiceName, kind: &str, key: &str, target: &str) -> Opening {
-    let tags = [("type", kind), (key, target)];
+fn mesh(service: ServiceName, kind: &str, target: (&str, &str), tls: Option<&String>) -> Opening {
+    let tags = [("type", kind), target];
     Opening::Mesh {
         service,
+        tls: tls.cloned(),
         tags: tags.map(|(key, value)| (key.to_string(), value.to_string())).into(),
     }
 }
@@ -311,10 +339,14 @@ mod tests {
             Service::TcpServer {
                 bind: ":80".into(),
                 remote: remote(),
+                tls_server: None,
+                tls_client: None,
             },
             Service::TcpClient {
                 service: name("web"),
                 address: "localhost:8080".into(),
+                tls_server: None,
+                tls_client: None,
             },
             Service::UnixSocketServer {
                 socket: SocketFile {
@@ -322,10 +354,12 @@ mod tests {
                     mode: 0o600,
                 },
                 remote: remote(),
+                tls: None,
             },
             Service::UnixSocketClient {
                 service: name("sock"),
                 path: "/run/c".into(),
+                tls: None,
             },
         ];
         Services::new(&all, 2)
@@ -340,11 +374,18 @@ mod tests {
     fn services_begin_in_the_order_of_the_configuration_with_the_classic_tags() {
         let tags = |pairs: [(&str, &str); 2]| pairs.map(|(k, v)| (k.to_string(), v.to_string())).into();
         let expected = [
-            (TCP_SERVER, Opening::Local(LocalListen::Tcp { bind: ":80".into() })),
+            (
+                TCP_SERVER,
+                Opening::Local(LocalListen::Tcp {
+                    bind: ":80".into(),
+                    tls: None,
+                }),
+            ),
             (
                 TCP_CLIENT,
                 Opening::Mesh {
                     service: ServiceName::new("web").unwrap(),
+                    tls: None,
                     tags: tags([("type", "TCP Proxy"), ("address", "localhost:8080")]),
                 },
             ),
@@ -359,6 +400,7 @@ mod tests {
                 UNIX_CLIENT,
                 Opening::Mesh {
                     service: ServiceName::new("sock").unwrap(),
+                    tls: None,
                     tags: tags([("type", "Unix Proxy"), ("filename", "/run/c")]),
                 },
             ),

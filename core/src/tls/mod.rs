@@ -21,7 +21,7 @@ mod profile;
 pub mod records;
 mod settings;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod text;
 mod trust;
 mod verifier;

@@ -27,9 +27,12 @@ pub fn unknown(name: &str) -> String {
     alloc::format!("unknown TLS config {name}")
 }
 
-/// What `rustls` says of a peer's certificate, in words for users.
+/// What `rustls` says of a peer's certificate or has heard of ours, in words for users.
 #[must_use]
 pub fn plain(error: &str) -> String {
+    if let Some(alert) = error.strip_prefix("received fatal alert: ") {
+        return alloc::format!("tls:{}", words(alert));
+    }
     let Some(reason) = error.strip_prefix("invalid peer certificate: ") else {
         return error.into();
     };
@@ -43,5 +46,42 @@ pub fn plain(error: &str) -> String {
         (None, "UnhandledCriticalExtension") => "x509: unhandled critical extension".into(),
         (None, "BadEncoding") => "x509: malformed certificate".into(),
         (None, other) => alloc::format!("x509: {other}"),
+    }
+}
+
+/// `BadCertificate` as ` bad certificate`.
+fn words(name: &str) -> String {
+    let mut words = String::new();
+    for letter in name.chars() {
+        if letter.is_ascii_uppercase() && !words.ends_with(|last: char| last == 'c' && letter == 'A') {
+            words.push(' ');
+        }
+        words.push(letter.to_ascii_lowercase());
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_told_in_plain_words() {
+        for (error, text) in [
+            ("received fatal alert: BadCertificate", "tls: bad certificate"),
+            ("received fatal alert: UnknownCA", "tls: unknown ca"),
+            (
+                "invalid peer certificate: UnknownIssuer",
+                "x509: certificate signed by unknown authority",
+            ),
+            (
+                "invalid peer certificate: Other(OtherError(no (good) one))",
+                "no (good) one",
+            ),
+            ("invalid peer certificate: Expired", "x509: Expired"),
+            ("peer sent no certificates", "peer sent no certificates"),
+        ] {
+            assert_eq!(plain(error), text);
+        }
     }
 }

@@ -165,7 +165,14 @@ pub enum WorkOutput {
     /// There is no more output for the client; its session ends.
     ResultsEnd(ClientKey),
     /// Open a stream to the `control` service of a node; answer with `peer_opened` or `peer_closed`.
-    OpenPeer(PeerKey, String),
+    OpenPeer {
+        /// Its fresh name.
+        key: PeerKey,
+        /// The node.
+        node: String,
+        /// The TLS client config that it is dialled with; `None` is the anonymous mode.
+        tls_client: Option<String>,
+    },
     /// Bytes for a peer's stream; answer with `peer_drained` as it takes them.
     PeerSend(PeerKey, Bytes),
     /// No more bytes for a peer's stream, after those before; the other direction goes on.

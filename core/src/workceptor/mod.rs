@@ -36,6 +36,7 @@ mod spool;
 pub mod state;
 mod stdin;
 mod submit;
+mod target;
 pub mod task;
 mod timer;
 mod unit;
@@ -69,6 +70,7 @@ use classic::Call;
 use executor::Session;
 use peer::Peer;
 use results::Reader;
+use target::Target;
 use timer::{Timer, Timers};
 use unit::Unit;
 
@@ -158,13 +160,15 @@ pub struct Workceptor {
     node_id: NodeId,
     types: BTreeMap<String, WorkKind>,
     max_units: usize,
+    /// TLS client configs that a submitter may name.
+    tls_clients: BTreeSet<String>,
     rng: Rng,
     now: Now,
     units: BTreeMap<UnitId, Unit>,
     tasks: BTreeMap<TaskKey, (UnitId, u64, Purpose)>,
     clients: BTreeMap<ClientKey, Client>,
-    peers: BTreeMap<String, Peer>,
-    peer_nodes: BTreeMap<PeerKey, String>,
+    peers: BTreeMap<Target, Peer>,
+    peer_nodes: BTreeMap<PeerKey, Target>,
     calls: BTreeMap<PeerKey, Call>,
     sessions: BTreeMap<SessionKey, Session>,
     timers: Timers,
@@ -179,6 +183,7 @@ impl Workceptor {
             node_id: config.node_id.clone(),
             types: named(&config.work_types),
             max_units: config.limits.units,
+            tls_clients: config.tls.clients.clone(),
             rng,
             now: Now::default(),
             units: BTreeMap::new(),
@@ -192,6 +197,11 @@ impl Workceptor {
             next_key: 1,
             out: VecDeque::new(),
         }
+    }
+
+    /// The TLS client configs that a submitter may name from now on.
+    pub fn set_tls_clients(&mut self, names: BTreeSet<String>) {
+        self.tls_clients = names;
     }
 
     /// Offers these work types instead, to whoever submits from now on. Says whether what is advertised has changed.

@@ -15,6 +15,7 @@ use super::classic::{Call, Polling};
 use super::id::UnitId;
 use super::ready::Ready;
 use super::remote::Line;
+use super::target::Target;
 use super::timer::{Timer, back_off};
 use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
 use crate::time::{Duration, Now};
@@ -200,19 +201,28 @@ impl Workceptor {
             .peers
             .iter()
             .filter(|(_, peer)| !peer.is_connected() && !peer.wanting.is_empty());
-        waiting.map(|(node, _)| node.as_str())
+        waiting.map(|(target, _)| target.node.as_str())
     }
 
     /// A node has become reachable.
     pub fn route_changed(&mut self, now: Now, node: &str) {
         self.now = now;
-        self.hurry(node);
+        let there: Vec<Target> = self
+            .peers
+            .keys()
+            .filter(|target| target.node == node)
+            .cloned()
+            .collect();
+        there.iter().for_each(|target| self.hurry(target));
     }
 
     /// The node to which a stream that was asked for leads.
     pub fn peer_node(&self, key: PeerKey) -> Option<&str> {
         let of_call = || self.calls.get(&key).map(Call::node);
-        self.peer_nodes.get(&key).map(String::as_str).or_else(of_call)
+        self.peer_nodes
+            .get(&key)
+            .map(|target| target.node.as_str())
+            .or_else(of_call)
     }
 
     fn peer(&mut self, key: PeerKey) -> Option<&mut Peer> {
@@ -221,14 +231,14 @@ impl Workceptor {
     }
 
     /// Greeting and reply to the upgrade.
-    fn peer_line(&mut self, key: PeerKey, node: &str, line: &[u8]) -> Result<(), String> {
+    fn peer_line(&mut self, key: PeerKey, node: &Target, line: &[u8]) -> Result<(), String> {
         let text = String::from_utf8_lossy(line);
         let Some(peer) = self.peer(key) else { return Ok(()) };
         if peer.is_polling() {
             return self.polled(key, node, text.trim_end());
         }
         if peer.phase == Phase::Greeting {
-            check_greeting(node, &text)?;
+            check_greeting(&node.node, &text)?;
             if peer.classic {
                 peer.phase = Phase::Polling;
                 self.begin_polling(key, node);
@@ -311,7 +321,7 @@ impl Workceptor {
         }
     }
 
-    fn close_line(&mut self, node: &str, line: &Line) {
+    fn close_line(&mut self, node: &Target, line: &Line) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.lines.remove(&line.channel);
         if line.opened {
@@ -323,7 +333,7 @@ impl Workceptor {
     }
 
     /// Gives a unit a channel.
-    fn open_line(&mut self, node: &str, id: &UnitId) {
+    fn open_line(&mut self, node: &Target, id: &UnitId) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
             return;
@@ -363,7 +373,7 @@ impl Workceptor {
         self.open_line(&node, id);
     }
 
-    fn wake_line(&mut self, node: &str, id: &UnitId) {
+    fn wake_line(&mut self, node: &Target, id: &UnitId) {
         let Some(remote) = self.units.get(id).and_then(|unit| unit.remote.as_ref()) else {
             return;
         };
@@ -374,7 +384,7 @@ impl Workceptor {
         }
     }
 
-    fn connect(&mut self, node: &str) {
+    fn connect(&mut self, node: &Target) {
         let key = PeerKey(self.fresh_key());
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.key = Some(key);
@@ -383,15 +393,23 @@ impl Workceptor {
         peer.buffer.clear();
         peer.decoder = Decoder::default();
         peer.window = SESSION_WINDOW;
-        self.peer_nodes.insert(key, node.into());
-        self.timers.clear(&Timer::PeerRetry(node.into()));
+        self.peer_nodes.insert(key, node.clone());
+        self.timers.clear(&Timer::PeerRetry(node.clone()));
         let at = self.after(OPEN_WAIT);
         self.timers.set(Timer::PeerSlow(key), at);
-        self.out.push_back(WorkOutput::OpenPeer(key, node.into()));
+        self.open_stream(key, node);
+    }
+
+    pub(super) fn open_stream(&mut self, key: PeerKey, target: &Target) {
+        self.out.push_back(WorkOutput::OpenPeer {
+            key,
+            node: target.node.clone(),
+            tls_client: target.tls_client.clone(),
+        });
     }
 
     /// Connects at once, if any unit needs it, instead of waiting.
-    pub(super) fn hurry(&mut self, node: &str) {
+    pub(super) fn hurry(&mut self, node: &Target) {
         let is_wanted = |peer: &Peer| peer.phase == Phase::Offline && !peer.wanting.is_empty();
         if self.peers.get(node).is_some_and(is_wanted) {
             self.connect(node);
@@ -407,11 +425,11 @@ impl Workceptor {
     }
 
     /// Nobody has needed the peer for a while.
-    pub(super) fn peer_idle(&mut self, node: &str) {
+    pub(super) fn peer_idle(&mut self, node: &Target) {
         if self.peers.get(node).is_some_and(|peer| peer.wanting.is_empty())
             && let Some(peer) = self.peers.remove(node)
         {
-            self.timers.clear(&Timer::PeerRetry(node.into()));
+            self.timers.clear(&Timer::PeerRetry(node.clone()));
             if let Some(key) = peer.key {
                 self.timers.clear(&Timer::PeerSlow(key));
                 self.peer_nodes.remove(&key);
@@ -460,6 +478,7 @@ impl Workceptor {
         let at = self.after(wait);
         self.timers.set(Timer::PeerRetry(node), at);
         for id in wanting {
+            self.tls_refused(&id, reason);
             if let Some(remote) = self.units.get_mut(&id).and_then(|unit| unit.remote.as_mut()) {
                 remote.line = None;
                 // What was received and not declared complete is asked for again from where it ends.
@@ -473,23 +492,23 @@ impl Workceptor {
         }
     }
 
-    pub(super) fn answer_ping(&mut self, node: &str, token: u64) {
+    pub(super) fn answer_ping(&mut self, node: &Target, token: u64) {
         self.send_peer(node, 0, &Message::Pong { token });
     }
 
     /// The session is of use.
-    pub(super) fn peer_is_well(&mut self, node: &str) {
+    pub(super) fn peer_is_well(&mut self, node: &Target) {
         if let Some(peer) = self.peers.get_mut(node) {
             peer.failures = 0;
             peer.is_useful = true;
         }
     }
 
-    pub(super) fn unit_of(&self, node: &str, channel: u32) -> Option<UnitId> {
+    pub(super) fn unit_of(&self, node: &Target, channel: u32) -> Option<UnitId> {
         self.peers.get(node)?.lines.get(&channel).cloned()
     }
 
-    pub(super) fn break_peer(&mut self, node: &str, reason: &str) {
+    pub(super) fn break_peer(&mut self, node: &Target, reason: &str) {
         if let Some(key) = self.peers.get(node).and_then(|peer| peer.key) {
             self.drop_peer(key, reason);
         }

@@ -8,6 +8,7 @@ use super::change::Change;
 use super::id::UnitId;
 use super::spool::Writer;
 use super::state::State;
+use super::target::Target;
 use super::task::{UnitTask, UnitTaskResult};
 use super::timer::{Timer, back_off};
 use super::unit::{Run, Stage};
@@ -18,7 +19,7 @@ use crate::wire::work::{Message, Status};
 const MAX_FETCHES: u32 = 3;
 
 impl Workceptor {
-    pub(super) fn handle_executor(&mut self, key: PeerKey, node: &str, channel: u32, message: Message) {
+    pub(super) fn handle_executor(&mut self, key: PeerKey, node: &Target, channel: u32, message: Message) {
         if let Message::Ping { token } = message {
             return self.answer_ping(node, token);
         }

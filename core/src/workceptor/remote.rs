@@ -11,6 +11,7 @@ use super::extra::{NO_EXPIRATION, RemoteExtra};
 use super::id::UnitId;
 use super::record::Record;
 use super::spool::Writer;
+use super::target::Target;
 use super::timer::Timer;
 use super::unit::{Run, Stage, Unit, Verb};
 use super::{Workceptor, unknown_unit};
@@ -22,11 +23,14 @@ use crate::wire::work::{End, Status};
 /// (`work.md` §11.2).
 const START_WAIT: Duration = Duration::from_secs(15);
 
+/// What stands in the reason for the end of a stream if TLS refused one of its ends.
+const TLS_REFUSAL: &str = "CRYPTO_ERROR";
+
 /// What is known of the executor's half.
 #[derive(Debug)]
 pub(super) struct Remote {
     /// The executor.
-    pub(super) node: String,
+    pub(super) node: Target,
     /// The executor may have heard of the unit.
     pub(super) submitted: bool,
     /// `Contacted` is being written.
@@ -82,7 +86,7 @@ pub(super) struct Line {
 }
 
 impl Remote {
-    pub(super) fn new(node: String) -> Self {
+    pub(super) fn new(node: Target) -> Self {
         Self {
             node,
             submitted: false,
@@ -257,6 +261,17 @@ impl Workceptor {
         let detail = format!("Work unit expired on {}", short_date(wall));
         self.update(id, Change::Expired { detail }, true);
         self.advance(id);
+    }
+
+    /// The stream to the executor was lost: if its TLS or ours refused the other side, there is no use in trying on for a unit
+    /// that has not started (`work.md` §11.2).
+    pub(super) fn tls_refused(&mut self, id: &UnitId, reason: &str) {
+        let Some(unit) = self.units.get(id) else { return };
+        let Some(remote) = &unit.remote else { return };
+        let has_started = remote.start_seen || extra(unit).is_none_or(|extra| extra.remote_started);
+        if reason.contains(TLS_REFUSAL) && !has_started && remote.wants_run(unit) {
+            self.fail(id, format!("TLS error connecting to remote service: {reason}"));
+        }
     }
 
     /// The executor does not know the unit.

@@ -16,6 +16,7 @@ use super::record::Record;
 use super::remote::Remote;
 use super::spool::{Source, Spool, Writer};
 use super::state::State;
+use super::target::Target;
 use super::task::StoredUnit;
 use super::unit::{Removal, Run, Stage, Unit};
 use crate::time::Now;
@@ -55,7 +56,7 @@ impl Workceptor {
         match &unit.record.extra {
             Extra::Command(extra) => unit.cancelling = extra.cancelling,
             Extra::Remote(extra) => {
-                let mut remote = Remote::new(extra.remote_node.clone());
+                let mut remote = Remote::new(Target::of(extra));
                 remote.submitted = extra.contacted || extra.remote_started || !extra.remote_unit_id.is_empty();
                 remote.start_seen = extra.remote_started;
                 remote.stdin_total = extra.stdin_complete.then_some(found.stdin_size);

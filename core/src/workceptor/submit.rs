@@ -11,6 +11,7 @@ use super::id::UnitId;
 use super::record::Record;
 use super::remote::Remote;
 use super::spool::{Source, Spool};
+use super::target::Target;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::Timer;
 use super::unit::{Asker, Stage, Unit, Verb};
@@ -143,10 +144,11 @@ impl Workceptor {
 
     /// The first record of the local half of a unit that runs elsewhere (`work.md` §11.1).
     fn remote_record(&self, request: &SubmitRequest) -> Result<Record, String> {
-        if let Some(name) = &request.tls_client {
-            return Err(format!("unknown TLS config {name}"));
+        let tls_client = request.tls_client.as_deref().unwrap_or_default();
+        if !tls_client.is_empty() && !self.tls_clients.contains(tls_client) {
+            return Err(format!("unknown TLS config {tls_client}"));
         }
-        if request.params.keys().any(|name| is_secret(name)) {
+        if tls_client.is_empty() && request.params.keys().any(|name| is_secret(name)) {
             return Err("cannot send secrets over a non-TLS connection".into());
         }
         if request.sign_work {
@@ -156,13 +158,12 @@ impl Workceptor {
             remote_node: request.node.clone(),
             remote_work_type: request.work_type.clone(),
             remote_params: request.params.clone(),
-            // The executor hears of it as soon as the record is durable.
-            contacted: self
-                .peers
-                .get(&request.node)
-                .is_some_and(super::peer::Peer::is_connected),
+            tls_client: tls_client.into(),
             ..RemoteExtra::default()
         };
+        // The executor hears of it as soon as the record is durable.
+        let peer = self.peers.get(&Target::of(&extra));
+        extra.contacted = peer.is_some_and(super::peer::Peer::is_connected);
         if let Some(ttl) = request.ttl {
             extra.expiration = format_rfc3339(self.now.wall + ttl);
         }
@@ -201,7 +202,7 @@ impl Workceptor {
         let mut unit = Unit::new(self.fresh_key(), record.clone(), Stage::Creating { generated });
         unit.spool = Some(Spool::new(source));
         if let Extra::Remote(extra) = &record.extra {
-            unit.remote = Some(Box::new(Remote::new(extra.remote_node.clone())));
+            unit.remote = Some(Box::new(Remote::new(Target::of(extra))));
         }
         self.units.insert(id.clone(), unit);
         self.task(&id, Purpose::Create, UnitTask::Create { record });

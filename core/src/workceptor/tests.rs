@@ -7,6 +7,7 @@ mod finish;
 mod go;
 mod local;
 mod remote;
+mod tls;
 mod trouble;
 mod upgrade;
 mod world;

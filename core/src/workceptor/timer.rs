@@ -1,21 +1,21 @@
 //! Timers of the machine: at most one of each kind per thing, so that nothing piles up.
 
 use alloc::collections::{BTreeMap, BTreeSet};
-use alloc::string::String;
 
 use super::api::PeerKey;
 use super::id::UnitId;
+use super::target::Target;
 use crate::time::{Duration, Instant};
 
 /// What is due.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum Timer {
     /// Connect to a node again.
-    PeerRetry(String),
+    PeerRetry(Target),
     /// The opening of a peer's session takes too long.
     PeerSlow(PeerKey),
     /// Nobody has needed a peer's session for a while.
-    PeerIdle(String),
+    PeerIdle(Target),
     /// A remote unit must have started.
     Expire(UnitId),
     /// A client has waited long enough for the start of a remote unit.
@@ -146,7 +146,11 @@ mod tests {
     #[test]
     fn a_timer_set_again_replaces_the_first() {
         let mut timers = Timers::default();
-        let retry = || Timer::PeerRetry("a".into());
+        let target = || Target {
+            node: "a".into(),
+            tls_client: None,
+        };
+        let retry = || Timer::PeerRetry(target());
         timers.set(retry(), Instant::from_millis(5));
         timers.set(retry(), Instant::from_millis(9));
         assert_eq!(timers.pop_due(Instant::from_millis(8)), None);

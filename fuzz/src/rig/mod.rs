@@ -301,7 +301,10 @@ impl Rig {
 
     pub(crate) fn open_control(&mut self) {
         let pipe = self.new_pipe();
-        if self.input(Input::Pipe(pipe, PipeInput::OpenControl)).is_ok() {
+        if self
+            .input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: true }))
+            .is_ok()
+        {
             self.add_pipe(pipe.0, true);
         }
     }
@@ -482,6 +485,7 @@ fn config(small: bool) -> Config {
             path: "control.sock".into(),
             mode: 0o600,
         }),
+        ..ControlService::default()
     }];
     let command = WorkKind::Command {
         command: "cat".into(),

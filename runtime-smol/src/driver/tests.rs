@@ -277,7 +277,7 @@ fn a_control_connection_is_a_pipe() {
         };
         let (mesh, inputs) = watching(tasks([task]), |outbox, input| match input {
             Input::Done(_, TaskResult::Listening(_)) => Some("listening".to_owned()),
-            Input::Pipe(pipe, PipeInput::OpenControl) => {
+            Input::Pipe(pipe, PipeInput::OpenControl { .. }) => {
                 outbox.push(Output::Pipe(pipe, PipeOutput::Data(Bytes::from_static(b"hello\n"))));
                 None
             }

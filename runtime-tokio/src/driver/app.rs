@@ -77,20 +77,33 @@ impl<M: Machine> Driver<M> {
             Request::Dial {
                 node,
                 service,
+                tls,
                 stream,
                 reply,
             } => {
                 let (pipe, local) = self.new_pipe();
                 // Before the answer, which waits for the handshake that is done with it.
                 drop(stream.send(SecureEnd::new(local, Arc::clone(&self.tls))));
-                self.command(Command::Dial { pipe, node, service }, Waiting::Plain(reply));
+                let dial = Command::Dial {
+                    pipe,
+                    node,
+                    service,
+                    tls,
+                };
+                self.command(dial, Waiting::Plain(reply));
             }
             Request::Listen {
                 service,
                 advertise,
+                tls,
                 reply,
             } => {
-                self.command(Command::Listen { service, advertise }, Waiting::Listener(reply));
+                let listen = Command::Listen {
+                    service,
+                    advertise,
+                    tls,
+                };
+                self.command(listen, Waiting::Listener(reply));
             }
             Request::OpenPort {
                 service,

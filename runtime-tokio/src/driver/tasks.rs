@@ -134,7 +134,7 @@ impl<M: Machine> Driver<M> {
             }
             Arrival::Control(stream) => {
                 let (pipe, local) = self.new_pipe();
-                self.input(Input::Pipe(pipe, PipeInput::OpenControl));
+                self.input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: true }));
                 tokio::spawn(control::serve(stream, local));
             }
             Arrival::Service {

@@ -172,6 +172,7 @@ impl Setup {
                 path: path.to_str().expect("scratch paths are text").to_owned(),
                 mode: 0o600,
             }),
+            ..ControlService::default()
         });
         self
     }

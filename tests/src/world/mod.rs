@@ -244,7 +244,7 @@ impl World {
         self.hosts[index].begin_plain(pipe);
         self.input(
             index,
-            Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl),
+            Input::Pipe(pipe, receptor_core::node::io::PipeInput::OpenControl { is_local: true }),
         );
         pipe
     }

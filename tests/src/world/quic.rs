@@ -78,12 +78,12 @@ impl StandIn {
             }
             ToEndpoint::Blocked(node) => self.table.block(node),
             ToEndpoint::Unblocked(node) => self.table.unblock(node),
-            ToEndpoint::Listen(service) => self.table.listen(service).expect("nobody listens there yet"),
+            ToEndpoint::Listen(service, _) => self.table.listen(service).expect("nobody listens there yet"),
             ToEndpoint::Unlisten(service) => {
                 self.table.unlisten(now, service);
                 self.outputs.push_back(FromEndpoint::Released(service));
             }
-            ToEndpoint::Dial(id, path) => {
+            ToEndpoint::Dial(id, path, _) => {
                 let stream = self
                     .table
                     .dial(now, path.remote, path.remote_service, path.local_service);

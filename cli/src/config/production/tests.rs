@@ -68,10 +68,8 @@ fn what_would_be_less_safe_or_less_connected_is_refused_by_name() {
     for (text, reason) in [
         (CONTROL, "tcp-peer tls"),
         (&without(CONTROL, &["tcp-peer"], &[]), "ws-peer"),
-        (EXECUTION, "control-service tls"),
-        (&without(EXECUTION, &["control-service"], &[]), "tcp-listener tls"),
-        (HOP, "control-service tls"),
-        (&without(HOP, &["control-service"], &[]), "tcp-listener tls"),
+        (EXECUTION, "tcp-listener tls"),
+        (HOP, "tcp-listener tls"),
     ] {
         assert_eq!(
             load(text).0.unwrap_err(),
@@ -88,24 +86,15 @@ fn everything_else_is_accepted_and_what_has_no_effect_is_named() {
     for (text, named, offered) in [
         (
             &without(CONTROL, &["ws-peer"], &rules),
-            &[
-                "kubernetes-runtime-auth",
-                "kubernetes-incluster-auth",
-                "work-signing",
-                "tls-client",
-            ][..],
+            &["kubernetes-runtime-auth", "kubernetes-incluster-auth", "work-signing"][..],
             &["local"][..],
         ),
         (
             &without(EXECUTION, &[], &rules),
-            &["work-verification", "tls-server", "tls-client", "ansible-runner"],
+            &["work-verification", "ansible-runner"],
             &[],
         ),
-        (
-            &without(HOP, &[], &rules),
-            &["work-verification", "tls-server", "tls-client"],
-            &[],
-        ),
+        (&without(HOP, &[], &rules), &["work-verification"], &[]),
         (&EDGE.to_owned(), &[], &["cat"]),
     ] {
         let (loaded, _dir) = load(text);

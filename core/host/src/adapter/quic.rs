@@ -7,7 +7,9 @@ use std::task::{Context, Poll, Waker};
 use receptor_core::deadline::Deadline;
 use receptor_core::quic::{Endpoint, EndpointConfig, FromEndpoint, Queue, ToEndpoint};
 use receptor_core::time::Instant;
+use receptor_core::tls::Configs;
 
+use super::Tls;
 use super::ready::Flag;
 
 /// Messages handled, and made, in one pass of the task, each.
@@ -16,20 +18,24 @@ const PASS: usize = 256;
 /// Messages the driver takes in one pass.
 const TAKE: usize = 256;
 
-/// Makes an endpoint and the two ends of its mailboxes. `seed` as for the node.
+/// Makes an endpoint with these TLS configs and the two ends of its mailboxes. `seed` as for the node.
 ///
 /// # Errors
 /// The cryptography does not work on this machine.
-pub fn quic(max_connections: usize, seed: [u8; 32]) -> Result<(Quic, QuicTask), String> {
+pub fn quic(max_connections: usize, seed: [u8; 32], tls: Arc<Tls>) -> Result<(Quic, QuicTask), String> {
     let config = EndpointConfig {
         max_connections,
         origin: std::time::Instant::now(),
     };
     // Another one than the node's, and as good.
-    let endpoint = Endpoint::new(config, seed.map(|byte| !byte))?;
+    let mut endpoint = Endpoint::new(config, seed.map(|byte| !byte))?;
+    let configs = tls.configs();
+    endpoint.set_tls(Arc::clone(&configs));
     let shared = Arc::new(Shared::default());
     let task = QuicTask {
         endpoint,
+        tls,
+        configs,
         shared: Arc::clone(&shared),
     };
     Ok((Quic { shared }, task))
@@ -118,6 +124,9 @@ impl fmt::Debug for Quic {
 /// The task's end: wait for [`poll_messages`](Self::poll_messages) or the deadline, then [`pass`](Self::pass).
 pub struct QuicTask {
     endpoint: Endpoint,
+    tls: Arc<Tls>,
+    /// Those that the endpoint has.
+    configs: Arc<Configs>,
     shared: Arc<Shared>,
 }
 
@@ -148,6 +157,11 @@ impl QuicTask {
 
     /// A bounded piece of work.
     pub fn pass(&mut self, now: Instant) {
+        let configs = self.tls.configs();
+        if !Arc::ptr_eq(&configs, &self.configs) {
+            self.endpoint.set_tls(Arc::clone(&configs));
+            self.configs = configs;
+        }
         let messages: Vec<ToEndpoint> = {
             let mut inner = self.shared.lock();
             (0..PASS).map_while(|_| inner.to_endpoint.pop()).collect()
@@ -196,7 +210,7 @@ mod tests {
 
     #[test]
     fn messages_wake_either_side_and_the_end_is_noticed() {
-        let (quic, mut task) = quic(10, [1; 32]).unwrap();
+        let (quic, mut task) = quic(10, [1; 32], Arc::default()).unwrap();
         let ready = Arc::new(ReadySet::default());
         quic.attach(ready.flag(Source::Quic));
         let mut cx = Context::from_waker(Waker::noop());
@@ -207,7 +221,7 @@ mod tests {
             remote_service: ServiceName::CONTROL,
             local_service: ServiceName::from_wire(*b"abcdefgh"),
         };
-        quic.send(ToEndpoint::Dial(ConnectionId(1), path));
+        quic.send(ToEndpoint::Dial(ConnectionId(1), path, None));
         assert_eq!(task.poll_messages(&mut cx), Poll::Ready(true));
         task.pass(Instant::from_millis(1));
         let mut sources = Vec::new();

@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
+use receptor_core::config::TlsNames;
 use receptor_core::node::io::{Role, Security};
 use receptor_core::stream::Secure;
 use receptor_core::stream::secure::{ALPN, anonymous};
@@ -37,6 +38,15 @@ impl Tls {
     /// Takes others from now on.
     pub fn replace(&self, configs: Configs) {
         *self.configs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configs);
+    }
+
+    /// The names of all of them, for the node's configuration.
+    pub fn names(&self) -> TlsNames {
+        let configs = self.configs();
+        TlsNames {
+            servers: configs.server_names().map(str::to_owned).collect(),
+            clients: configs.client_names().map(str::to_owned).collect(),
+        }
     }
 
     /// For a listener of links or local sockets.

@@ -4,7 +4,7 @@ use alloc::string::ToString as _;
 use alloc::vec;
 
 use super::*;
-use crate::config::{Backend, BackendKind, Config, WorkKind, WorkType};
+use crate::config::{Backend, BackendKind, Config, TlsNames, WorkKind, WorkType};
 use crate::firewall::{Action, Rule, Rules};
 use crate::id::{CommandId, LinkId, TaskId};
 use crate::node::io::{Command, Input, LinkInput, LinkOutput};
@@ -25,6 +25,14 @@ fn secure(bind: &str) -> Backend {
     })
 }
 
+/// The TLS configs there are.
+fn tls() -> TlsNames {
+    TlsNames {
+        servers: ["t".into()].into(),
+        ..TlsNames::default()
+    }
+}
+
 fn peer(address: &str) -> Backend {
     Backend::new(BackendKind::peer(address))
 }
@@ -42,6 +50,7 @@ impl Rig {
     fn new(backends: Vec<Backend>) -> Self {
         let mut config = Config::new("node".into());
         config.backends = backends;
+        config.tls = tls();
         let node = Node::new(config, [7; 32], NOW).unwrap();
         let mut rig = Self {
             node,
@@ -106,6 +115,7 @@ impl Rig {
         let id = self.take("Reload");
         let new = Reloadable {
             backends,
+            tls: tls(),
             ..Reloadable::default()
         };
         self.done(id, TaskResult::Reloaded(Ok(Box::new(new))));
@@ -288,6 +298,7 @@ fn rules_and_work_types_are_new_after_a_reload() {
             backends: vec![listener(":1")],
             firewall: Rules::new(vec![Rule::new(Action::Drop)]).unwrap(),
             work_types,
+            ..Reloadable::default()
         };
         rig.done(id, TaskResult::Reloaded(Ok(Box::new(new))));
         rig.answer()

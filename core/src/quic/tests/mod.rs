@@ -3,3 +3,4 @@
 mod hostile;
 mod net;
 mod pair;
+mod tls;

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use bytes::{Buf as _, Bytes};
 
 use crate::id::{NameHash, ServiceName};
-use crate::quic::{ConnectionId, Endpoint, EndpointConfig, FromEndpoint, Path, ToEndpoint, WINDOW};
+use crate::quic::{ConnectionId, DialTls, Endpoint, EndpointConfig, FromEndpoint, Path, ToEndpoint, WINDOW};
 use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 use crate::wire::data::HEADER_LEN;
@@ -110,15 +110,25 @@ impl Net {
 
     /// Node 1 listens.
     pub(super) fn listen(&mut self, name: &str) {
-        self.tell(1, ToEndpoint::Listen(service(name)));
+        self.tell(1, ToEndpoint::Listen(service(name), None));
     }
 
     pub(super) fn tell(&mut self, end: usize, message: ToEndpoint) {
         self.ends[end].endpoint.handle(self.now, message);
     }
 
+    /// The same with a TLS config.
+    pub(super) fn listen_tls(&mut self, name: &str, config: &str) {
+        self.tell(1, ToEndpoint::Listen(service(name), Some(config.into())));
+    }
+
     /// Node 0 dials node 1.
     pub(super) fn dial(&mut self, name: &str) -> ConnectionId {
+        self.dial_tls(name, None)
+    }
+
+    /// The same, perhaps with a TLS config.
+    pub(super) fn dial_tls(&mut self, name: &str, tls: Option<DialTls>) -> ConnectionId {
         let id = ConnectionId(self.dialled);
         self.dialled += 1;
         let local = service(&alloc::format!("e{:07}", self.dialled));
@@ -132,7 +142,7 @@ impl Net {
             ..Side::default()
         };
         self.ends[0].sides.insert(id, side);
-        self.tell(0, ToEndpoint::Dial(id, path));
+        self.tell(0, ToEndpoint::Dial(id, path, tls));
         id
     }
 

@@ -51,7 +51,19 @@ impl fmt::Display for SecureError {
             Self::Truncated => f.write_str("TLS: stream ended without close_notify"),
             Self::HandshakeTooLong => write!(f, "TLS: handshake longer than {HANDSHAKE_MAX} bytes"),
             Self::Foreign => f.write_str("TLS: the other end is no receptor stream"),
-            Self::Tls(error) => write!(f, "TLS: {}", text::plain(&alloc::format!("{error}"))),
+            Self::Tls(error) => {
+                use rustls::Error as E;
+                let text = text::plain(&alloc::format!("{error}"));
+                // What remote work looks for, in streams of Go nodes too, if TLS itself refuses an end.
+                match error {
+                    E::AlertReceived(_) => write!(f, "CRYPTO_ERROR (remote): {text}"),
+                    E::InvalidCertificate(_)
+                    | E::NoCertificatesPresented
+                    | E::NoApplicationProtocol
+                    | E::PeerIncompatible(_) => write!(f, "CRYPTO_ERROR (local): {text}"),
+                    _ => write!(f, "TLS: {text}"),
+                }
+            }
         }
     }
 }

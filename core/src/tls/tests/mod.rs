@@ -1,5 +1,5 @@
 //! Handshakes between configs, right and wrong.
 
-mod authority;
+pub(crate) mod authority;
 mod handshakes;
 mod settings;

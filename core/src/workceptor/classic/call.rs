@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::api::{PeerKey, Severity, WorkOutput};
 use super::super::id::UnitId;
 use super::super::peer::{MAX_LINE, OPEN_WAIT, check_greeting};
+use super::super::target::Target;
 use super::super::timer::{Timer, back_off};
 use super::super::unit::Verb;
 use super::super::{SESSION_WINDOW, Workceptor, unknown_unit};
@@ -74,7 +75,7 @@ pub(super) enum Step {
 /// One call.
 #[derive(Debug)]
 pub(in super::super) struct Call {
-    pub(super) node: String,
+    pub(super) node: Target,
     pub(super) unit: UnitId,
     pub(super) kind: Kind,
     pub(super) step: Step,
@@ -92,7 +93,7 @@ pub(in super::super) struct Call {
 
 impl Call {
     pub(in super::super) fn node(&self) -> &str {
-        &self.node
+        &self.node.node
     }
 
     pub(super) fn unit(&self) -> &UnitId {
@@ -106,7 +107,7 @@ impl Call {
 
 impl Workceptor {
     /// Opens a stream for a deed of a unit, as soon as there is one to spare.
-    pub(super) fn open_call(&mut self, node: &str, id: &UnitId, kind: Kind) {
+    pub(super) fn open_call(&mut self, node: &Target, id: &UnitId, kind: Kind) {
         let (slot, limit) = kind.slot();
         let Some(peer) = self.peers.get_mut(node).filter(|peer| peer.is_polling()) else {
             return;
@@ -120,7 +121,7 @@ impl Workceptor {
         let key = PeerKey(self.fresh_key());
         self.set_call(id, kind, Some(key));
         let call = Call {
-            node: node.into(),
+            node: node.clone(),
             unit: id.clone(),
             kind,
             step: Step::Opening,
@@ -133,7 +134,7 @@ impl Workceptor {
         };
         self.calls.insert(key, call);
         self.call_wait(key, OPEN_WAIT);
-        self.out.push_back(WorkOutput::OpenPeer(key, node.into()));
+        self.open_stream(key, node);
     }
 
     fn set_call(&mut self, id: &UnitId, kind: Kind, key: Option<PeerKey>) {
@@ -189,8 +190,8 @@ impl Workceptor {
     /// Streams of output, which nobody has to answer on, are in doubt when the executor does not answer elsewhere: a classic
     /// node forgets its streams with the route, and ours would wait for as long as silence is borne. The output is asked for
     /// again from where it ends.
-    pub(in super::super) fn abort_fetches(&mut self, node: &str) {
-        let is_fetch = |call: &Call| call.kind == Kind::Fetch && call.node == node;
+    pub(in super::super) fn abort_fetches(&mut self, node: &Target) {
+        let is_fetch = |call: &Call| call.kind == Kind::Fetch && call.node == *node;
         let fetches = self.calls.iter().filter(|(_, call)| is_fetch(call));
         let keys: Vec<PeerKey> = fetches.map(|(&key, _)| key).collect();
         for key in keys {
@@ -246,7 +247,7 @@ impl Workceptor {
         let (kind, step, id) = (call.kind, call.step, call.unit.clone());
         match (step, kind) {
             (Step::Greeting, _) => {
-                if let Err(reason) = check_greeting(&call.node, line) {
+                if let Err(reason) = check_greeting(call.node(), line) {
                     return self.break_call(key, &reason);
                 }
                 call.step = Step::Asked;
@@ -365,6 +366,7 @@ impl Workceptor {
             self.log(severity, text);
         }
         if call.kind != Kind::Fetch {
+            self.tls_refused(&id, reason);
             self.settle(&id);
         }
         self.advance(&id);

@@ -9,6 +9,7 @@ use super::super::api::{PeerKey, Severity, WorkOutput};
 use super::super::id::UnitId;
 use super::super::state::State;
 use super::super::submit::in_use;
+use super::super::target::Target;
 use super::super::timer::Timer;
 use super::super::{Workceptor, unknown_unit};
 use super::call::Kind;
@@ -33,7 +34,7 @@ const POLL_SHARE: Duration = Duration::from_millis(10);
 
 impl Workceptor {
     /// The control session with an executor without work sessions is ready.
-    pub(in super::super) fn begin_polling(&mut self, key: PeerKey, node: &str) {
+    pub(in super::super) fn begin_polling(&mut self, key: PeerKey, node: &Target) {
         self.timers.clear(&Timer::PeerSlow(key));
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.polling.lose_session();
@@ -49,7 +50,7 @@ impl Workceptor {
         }
     }
 
-    pub(super) fn ask_status(&mut self, node: &str, id: &UnitId) {
+    pub(super) fn ask_status(&mut self, node: &Target, id: &UnitId) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.polling.due.push(id.clone());
         if let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) {
@@ -58,7 +59,7 @@ impl Workceptor {
         self.pump_polls(node);
     }
 
-    fn pump_polls(&mut self, node: &str) {
+    fn pump_polls(&mut self, node: &Target) {
         while let Some((key, peer)) = self.polled_peer(node)
             && peer.polling.asked.len() < MAX_ASKED
             && let Some(id) = peer.polling.due.pop()
@@ -81,13 +82,13 @@ impl Workceptor {
         }
     }
 
-    fn polled_peer(&mut self, node: &str) -> Option<(PeerKey, &mut super::super::peer::Peer)> {
+    fn polled_peer(&mut self, node: &Target) -> Option<(PeerKey, &mut super::super::peer::Peer)> {
         let peer = self.peers.get_mut(node).filter(|peer| peer.is_polling())?;
         Some((peer.key()?, peer))
     }
 
     /// An answer on the control session.
-    pub(in super::super) fn polled(&mut self, key: PeerKey, node: &str, line: &str) -> Result<(), String> {
+    pub(in super::super) fn polled(&mut self, key: PeerKey, node: &Target, line: &str) -> Result<(), String> {
         let Some((_, peer)) = self.polled_peer(node) else {
             return Ok(());
         };
@@ -129,7 +130,7 @@ impl Workceptor {
         Ok(())
     }
 
-    fn ask_later(&mut self, node: &str, id: &UnitId) {
+    fn ask_later(&mut self, node: &Target, id: &UnitId) {
         let count = self.peers.get(node).map_or(0, |peer| peer.wanting().count());
         let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
             return;
@@ -154,7 +155,7 @@ impl Workceptor {
         self.withdrawn(id);
     }
 
-    fn reported(&mut self, node: &str, id: &UnitId, reported: Reported) {
+    fn reported(&mut self, node: &Target, id: &UnitId, reported: Reported) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let is_named = unit.record.extra.remote().is_some_and(|e| !e.remote_unit_id.is_empty());
         let Some(remote) = unit.remote.as_mut() else { return };
@@ -189,7 +190,7 @@ impl Workceptor {
     }
 
     /// News of a unit that runs there.
-    fn follow(&mut self, node: &str, id: &UnitId, reported: Reported) {
+    fn follow(&mut self, node: &Target, id: &UnitId, reported: Reported) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
         if remote.poll.last.as_ref() != Some(&reported) {

@@ -10,6 +10,7 @@ use super::super::api::{PeerKey, Severity, WorkOutput};
 use super::super::change::Change;
 use super::super::id::UnitId;
 use super::super::remote::{self, Line, Remote};
+use super::super::target::Target;
 use super::super::task::{UnitTask, UnitTaskResult};
 use super::super::unit::{Stage, Unit, Verb};
 use super::super::{Purpose, READ_MAX, Workceptor, failure, unit_window};
@@ -17,7 +18,7 @@ use super::{CONTROL_RESERVE, Phase};
 use crate::wire::work::{Message, Submit, stdin_head};
 
 impl Workceptor {
-    pub(super) fn send_peer(&mut self, node: &str, channel: u32, message: &Message) {
+    pub(super) fn send_peer(&mut self, node: &Target, channel: u32, message: &Message) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let (Phase::Up, Some(key)) = (peer.phase, peer.key) else {
             return;
@@ -50,7 +51,7 @@ impl Workceptor {
     }
 
     /// Sends what a unit has to say, and begins to read one piece of stdin.
-    fn send_line(&mut self, key: PeerKey, node: &str, channel: u32, id: &UnitId) {
+    fn send_line(&mut self, key: PeerKey, node: &Target, channel: u32, id: &UnitId) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         let (active, has_room) = (peer.lines.len(), peer.window > CONTROL_RESERVE);
         let Some(unit) = self.units.get_mut(id) else { return };

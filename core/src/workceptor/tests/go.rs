@@ -336,8 +336,8 @@ impl Border {
                     self.machine.stdin_end(now, client);
                 }
             }
-            WorkOutput::OpenPeer(key, _) if self.cut => self.machine.peer_closed(now, key, "no route to node"),
-            WorkOutput::OpenPeer(key, node) => {
+            WorkOutput::OpenPeer { key, .. } if self.cut => self.machine.peer_closed(now, key, "no route to node"),
+            WorkOutput::OpenPeer { key, node, .. } => {
                 assert_eq!(node, "go");
                 let greeting = Session {
                     output: b"Receptor Control, node go\n".to_vec(),

@@ -84,6 +84,10 @@ pub(super) struct World {
     pub(super) steps: usize,
     /// The nodes cannot reach each other.
     pub(super) cut: bool,
+    /// What who opens a stream then is told.
+    pub(super) refusal: &'static str,
+    /// Streams that were opened, with their TLS configs.
+    pub(super) opened: Vec<(String, Option<String>)>,
     /// Most bytes that were under way in one direction of a pipe.
     pub(super) peak: usize,
     pub(super) max_units: usize,
@@ -112,6 +116,8 @@ impl World {
             },
             steps: 0,
             cut: false,
+            refusal: "no route to node",
+            opened: Vec::new(),
             peak: 0,
             max_units: 100,
             events: VecDeque::new(),
@@ -136,6 +142,7 @@ impl World {
     pub(super) fn start(&mut self, node: usize) {
         let mut config = Config::new(NAMES[node].into());
         config.limits.units = self.max_units;
+        config.tls.clients = ["mine".into()].into();
         let command = |name: &str, program: &str, params: &str, allow| WorkType {
             name: name.into(),
             kind: WorkKind::Command {
@@ -327,7 +334,14 @@ impl World {
                     WorkOutput::StdinCredit(client, n) => self.say(node, client, Said::Credit(n)),
                     WorkOutput::ResultsData(client, data) => self.say(node, client, Said::Data(data)),
                     WorkOutput::ResultsEnd(client) => self.say(node, client, Said::End),
-                    WorkOutput::OpenPeer(key, name) => self.events.push_back(Event::Open(node, life, key, name)),
+                    WorkOutput::OpenPeer {
+                        key,
+                        node: name,
+                        tls_client,
+                    } => {
+                        self.opened.push((name.clone(), tls_client));
+                        self.events.push_back(Event::Open(node, life, key, name));
+                    }
                     WorkOutput::PeerSend(key, data) => {
                         let pipe = self.pipes.iter().find(|(_, pipe)| pipe.from == node && pipe.key == key);
                         if let Some((id, _)) = pipe {
@@ -418,7 +432,10 @@ impl World {
                         let greeting = format!("Receptor Control, node {}\n", NAMES[to]);
                         self.events.push_back(Event::ToSubmitter(id, greeting.into()));
                     }
-                    None => self.machine(node).peer_closed(now, key, "no route to node"),
+                    None => {
+                        let refusal = self.refusal;
+                        self.machine(node).peer_closed(now, key, refusal);
+                    }
                 }
             }
             Event::ToExecutor(id, data) => self.deliver_upstream(id, data),

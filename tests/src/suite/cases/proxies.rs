@@ -39,6 +39,8 @@ fn tcp_pair(bench: &Bench, target: &str) -> (u16, [Box<dyn Node>; 2]) {
     let far = bench.far(&Setup::new("far").peer(link).service(Service::TcpClient {
         service: name("proxy"),
         address: target.into(),
+        tls_server: None,
+        tls_client: None,
     }));
     let near = bench.near(
         &Setup::new("near")
@@ -54,6 +56,8 @@ fn tcp_server(port: u16, node: &str, service: &str) -> Service {
     Service::TcpServer {
         bind: format!("127.0.0.1:{port}"),
         remote: remote(node, service),
+        tls_server: None,
+        tls_client: None,
     }
 }
 
@@ -142,11 +146,13 @@ pub fn unix_sockets(bench: &Bench) {
             mode: 0o640,
         },
         remote: remote("far", "proxy"),
+        tls: None,
     };
     let near = bench.near(&Setup::new("near").listen(link).service(server.clone()));
     let far = bench.far(&Setup::new("far").peer(link).service(Service::UnixSocketClient {
         service: name("proxy"),
         path: text(&target),
+        tls: None,
     }));
     until_reachable(&*near, "far");
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o640);
@@ -191,6 +197,8 @@ pub fn on_one_node(bench: &Bench) {
             .service(Service::TcpClient {
                 service: name("proxy"),
                 address,
+                tls_server: None,
+                tls_client: None,
             }),
     );
     let mut client = connect(port);
@@ -241,6 +249,8 @@ pub fn start_errors(bench: &Bench) {
     let client = |service| Service::TcpClient {
         service: name(service),
         address: "127.0.0.1:1".into(),
+        tls_server: None,
+        tls_client: None,
     };
     assert_eq!(
         error(&alone().service(client("ping"))),
@@ -426,6 +436,8 @@ pub fn the_limit_of_connections(bench: &Bench) {
         .service(Service::TcpClient {
             service: name("proxy"),
             address,
+            tls_server: None,
+            tls_client: None,
         });
     setup.config.limits.service_connections = 2;
     let _node = bench.near(&setup);
