@@ -4,7 +4,7 @@ pub(crate) mod tcp;
 
 use std::fmt;
 use std::io::{self, IoSlice};
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::{Buf, BytesMut};
 use receptor_host::adapter::{Batch, Flag, FrameReader, ReadBuffer};
 use receptor_host::error_text::os_text;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// Parts given to one gathered write. Two per large frame.
 const GATHER: usize = 128;
@@ -65,15 +65,17 @@ impl Link {
     /// Reads once and cuts whole frames, which are slices of `shared`.
     pub(crate) fn read(&mut self, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) -> ReadOutcome {
         let mut cx = Context::from_waker(&self.waker);
-        let mut room = ReadBuf::new(self.reader.room(shared));
-        let read = Pin::new(&mut self.connection).poll_read(&mut cx, &mut room);
-        let count = room.filled().len();
+        let read = match self.reader.spare_room(shared) {
+            // It keeps no state between two polls.
+            Some(room) => pin!(self.connection.read_buf(room)).poll(&mut cx),
+            None => pin!(self.connection.read(self.reader.room(shared))).poll(&mut cx),
+        };
         match read {
             Poll::Pending => return ReadOutcome::Pending,
-            Poll::Ready(Ok(())) if count == 0 => return ReadOutcome::Gone("connection closed by peer".to_owned()),
+            Poll::Ready(Ok(0)) => return ReadOutcome::Gone("connection closed by peer".to_owned()),
             Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
             Poll::Ready(Err(error)) => return ReadOutcome::Gone(os_text(&error)),
-            Poll::Ready(Ok(())) => self.reader.received(count, shared, frames),
+            Poll::Ready(Ok(count)) => self.reader.received(count, shared, frames),
         }
         // There may be more: other links come first.
         self.flag.raise();
@@ -165,6 +167,7 @@ mod tests {
     use receptor_core::id::LinkId;
     use receptor_host::adapter::{ReadySet, Source};
     use tokio::io::DuplexStream;
+    use tokio::io::ReadBuf;
 
     fn link(capacity: usize) -> (Link, DuplexStream, Arc<ReadySet>) {
         let (near, far) = tokio::io::duplex(capacity);

@@ -19,13 +19,20 @@ const SPENT_MOST: usize = 8;
 /// A buffer is used again when nobody holds a frame of it any more: fresh memory costs a page fault for every 4 KiB.
 #[derive(Default, Debug)]
 pub struct ReadBuffer {
-    /// The rest of the buffer in use. Always initialised, so that any kind of read can fill it.
+    /// The rest of the buffer in use; what stands in it means nothing.
     current: BytesMut,
     /// Empty handles of the buffers before it.
     spent: VecDeque<BytesMut>,
 }
 
 impl ReadBuffer {
+    /// Room for a read behind so many bytes.
+    fn make_room(&mut self, filled: usize) {
+        if self.current.capacity() < READ_LEAST + filled {
+            self.renew();
+        }
+    }
+
     fn renew(&mut self) {
         self.current.clear();
         if !self.current.try_reclaim(READ_BUFFER) {
@@ -37,7 +44,6 @@ impl ReadBuffer {
                 self.spent.pop_front();
             }
         }
-        self.current.resize(READ_BUFFER, 0);
     }
 }
 
@@ -57,21 +63,36 @@ pub struct FrameReader {
 impl FrameReader {
     /// Where the next read goes to; never empty. What is not read is forgotten.
     pub fn room<'a>(&'a mut self, shared: &'a mut ReadBuffer) -> &'a mut [u8] {
-        // A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
-        if !self.is_gathering() && self.filled > self.last_read {
-            self.partial.resize(self.filled + framing::missing(&self.partial), 0);
-        }
-        if self.is_gathering() {
+        if self.gathers() {
             return &mut self.partial[self.filled..];
         }
-        if shared.current.len() < READ_LEAST + self.filled {
-            shared.renew();
-        }
+        shared.make_room(self.filled);
+        // Zeros cost as much as a copy, so who can does without: see `spare_room`.
+        shared.current.resize(shared.current.capacity(), 0);
         shared.current[..self.filled].copy_from_slice(&self.partial);
         &mut shared.current[self.filled..]
     }
 
-    /// Cuts whole frames, after `count` bytes were read to [`Self::room`].
+    /// The same for reads that append to a buffer and need no initialised memory. `None` if only [`Self::room`] will do.
+    pub fn spare_room<'a>(&'a mut self, shared: &'a mut ReadBuffer) -> Option<&'a mut BytesMut> {
+        if self.gathers() {
+            return None;
+        }
+        shared.make_room(self.filled);
+        shared.current.clear();
+        shared.current.extend_from_slice(&self.partial);
+        Some(&mut shared.current)
+    }
+
+    /// A frame that comes in crumbs is gathered in its own buffer; else every crumb would move all that is there.
+    fn gathers(&mut self) -> bool {
+        if !self.is_gathering() && self.filled > self.last_read {
+            self.partial.resize(self.filled + framing::missing(&self.partial), 0);
+        }
+        self.is_gathering()
+    }
+
+    /// Cuts whole frames, after `count` bytes were read to [`Self::room`] or [`Self::spare_room`].
     pub fn received(&mut self, count: usize, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) {
         self.last_read = count;
         if self.is_gathering() {
@@ -160,6 +181,45 @@ mod tests {
         reader.received(4, &mut shared, &mut frames);
         assert_eq!((shared.current.len(), reader.waiting()), (READ_BUFFER, 4));
     }
+
+    #[test]
+    fn both_ways_to_read_give_the_same_frames_in_turn() {
+        let samples = vec![
+            vec![1],
+            vec![2; 300],
+            vec![3; 65_535],
+            vec![4; 2],
+            vec![5; 40_000],
+            vec![6; 15_000],
+        ];
+        let stream = framed(&samples);
+        for slice in [1, 3, 999, 20_000, 50_000, stream.len()] {
+            let (mut reader, mut shared, mut frames) = (FrameReader::default(), ReadBuffer::default(), Vec::new());
+            let (mut rest, mut turn) = (&stream[..], 0);
+            while !rest.is_empty() {
+                turn += 1;
+                let count = if turn % 3 > 0
+                    && let Some(buffer) = reader.spare_room(&mut shared)
+                {
+                    assert!(buffer.capacity() - buffer.len() >= READ_LEAST);
+                    let count = slice.min(buffer.capacity() - buffer.len()).min(rest.len());
+                    buffer.extend_from_slice(&rest[..count]);
+                    count
+                } else {
+                    let room = reader.room(&mut shared);
+                    let count = slice.min(room.len()).min(rest.len());
+                    room[..count].copy_from_slice(&rest[..count]);
+                    count
+                };
+                rest = &rest[count..];
+                reader.received(count, &mut shared, &mut frames);
+                // Another link that has nothing, for now.
+                FrameReader::default().spare_room(&mut shared);
+            }
+            assert_eq!(frames, samples, "slices of {slice}");
+        }
+    }
+
     #[test]
     fn a_buffer_is_used_again_when_its_frames_are_gone() {
         let (mut reader, mut shared, mut held) = (FrameReader::default(), ReadBuffer::default(), VecDeque::new());
