@@ -15,6 +15,7 @@
 pub mod anonymous;
 mod configs;
 mod names;
+mod open;
 mod pem;
 mod pins;
 mod profile;
@@ -28,6 +29,8 @@ mod verifier;
 
 pub use configs::Configs;
 pub use names::{NamesError, node_ids};
+#[cfg(test)]
+pub(crate) use open::OpenRecords;
 pub use pem::Pem;
 pub use profile::Suites;
 pub use records::{Records, RecordsError};

@@ -45,14 +45,16 @@ pub(super) const fn link_versions(min_tls13: bool) -> &'static [&'static Support
 
 const LINK_VERSIONS: &[&SupportedProtocolVersion] = &[&TLS13, &TLS12];
 
-/// Nothing of a session outlives it.
+/// Nothing of a session outlives it. Its records are made and read in [`open`](super::open).
 pub(super) fn forget_sessions_of_client(config: &mut ClientConfig) {
+    config.enable_secret_extraction = true;
     config.resumption = rustls::client::Resumption::disabled();
     config.enable_early_data = false;
 }
 
 /// The same for servers, and what they would give away for later.
 pub(super) fn forget_sessions_of_server(config: &mut ServerConfig) {
+    config.enable_secret_extraction = true;
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     config.max_early_data_size = 0;

@@ -1,5 +1,9 @@
 //! TLS over one connection: records go in and out in any slicing, plain bytes come out and go in.
+//!
+//! rustls shakes hands, and speaks TLS 1.2. Records of TLS 1.3 after that are made and read in `open`, with its keys and
+//! ciphers.
 
+use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -10,11 +14,12 @@ use rustls::client::UnbufferedClientConnection;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::server::UnbufferedServerConnection;
 use rustls::unbuffered::{ConnectionState, EncodeError, EncryptError, UnbufferedStatus};
-use rustls::{ClientConfig, ServerConfig};
+use rustls::{ClientConfig, ProtocolVersion, ServerConfig};
 
+use super::open::{self, OpenRecords, Opened};
 use super::text;
 
-/// Most plain bytes encrypted into one piece.
+/// Most plain bytes of one [`Records::write`].
 pub const WRITE_MAX: usize = 128 << 10;
 
 /// Most bytes a peer may send before the handshake is done; certificate chains have their place in it.
@@ -57,16 +62,28 @@ impl From<rustls::Error> for RecordsError {
 }
 
 enum Connection {
-    Client(UnbufferedClientConnection),
-    Server(UnbufferedServerConnection),
+    Client(Box<UnbufferedClientConnection>),
+    Server(Box<UnbufferedServerConnection>),
+    /// TLS 1.3, and the handshake is done.
+    Open(Box<Open>),
+    /// The change from one to the other has failed.
+    Failed,
 }
 
-/// Does the same with either kind of connection; their types differ, their methods do not.
+/// What is left of a handshake.
+struct Open {
+    records: OpenRecords,
+    peer_certificate: Option<CertificateDer<'static>>,
+    alpn: Option<Box<[u8]>>,
+}
+
+/// Does the same with either kind of connection of rustls; their types differ, their methods do not.
 macro_rules! with {
-    ($connection:expr, $bound:ident => $deed:expr) => {
+    ($connection:expr, $bound:ident => $deed:expr, _ => $otherwise:expr) => {
         match $connection {
             Connection::Client($bound) => $deed,
             Connection::Server($bound) => $deed,
+            Connection::Open(_) | Connection::Failed => $otherwise,
         }
     };
 }
@@ -95,18 +112,24 @@ impl Records {
     ///
     /// # Errors
     /// A config that allows no connection.
-    pub fn client(config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, RecordsError> {
+    pub fn client(mut config: Arc<ClientConfig>, name: ServerName<'static>) -> Result<Self, RecordsError> {
+        if !config.enable_secret_extraction {
+            Arc::make_mut(&mut config).enable_secret_extraction = true;
+        }
         let connection = UnbufferedClientConnection::new(config, name)?;
-        Ok(Self::new(Connection::Client(connection)))
+        Ok(Self::new(Connection::Client(Box::new(connection))))
     }
 
     /// The end that was dialled.
     ///
     /// # Errors
     /// A config that allows no connection.
-    pub fn server(config: Arc<ServerConfig>) -> Result<Self, RecordsError> {
+    pub fn server(mut config: Arc<ServerConfig>) -> Result<Self, RecordsError> {
+        if !config.enable_secret_extraction {
+            Arc::make_mut(&mut config).enable_secret_extraction = true;
+        }
         let connection = UnbufferedServerConnection::new(config)?;
-        Ok(Self::new(Connection::Server(connection)))
+        Ok(Self::new(Connection::Server(Box::new(connection))))
     }
 
     fn new(connection: Connection) -> Self {
@@ -168,21 +191,37 @@ impl Records {
 
     /// The peer's own certificate, if it has shown one.
     pub fn peer_certificate(&self) -> Option<&CertificateDer<'static>> {
-        with!(&self.connection, connection => connection.peer_certificates())?.first()
+        match &self.connection {
+            Connection::Open(open) => open.peer_certificate.as_ref(),
+            other => with!(other, connection => connection.peer_certificates(), _ => None)?.first(),
+        }
     }
 
     /// The protocol that both ends agreed on, if they did.
     pub fn alpn(&self) -> Option<&[u8]> {
-        with!(&self.connection, connection => connection.alpn_protocol())
+        match &self.connection {
+            Connection::Open(open) => open.alpn.as_deref(),
+            other => with!(other, connection => connection.alpn_protocol(), _ => None),
+        }
     }
 
-    /// Encrypts the first bytes of `plain`, at most [`WRITE_MAX`], into one piece; says how many. None during the handshake, and after
+    /// Encrypts the first bytes of `plain`, at most [`WRITE_MAX`]; says how many. None during the handshake, and after
     /// [`finish`](Self::finish) or an error.
     pub fn write(&mut self, plain: &[u8]) -> usize {
         if !self.may_write() {
             return 0;
         }
         let plain = &plain[..plain.len().min(WRITE_MAX)];
+        if let Connection::Open(open) = &mut self.connection {
+            let sealed = open.records.seal(plain, &mut self.outgoing);
+            return match sealed {
+                Ok(()) => plain.len(),
+                Err(error) => {
+                    self.fail(error.into());
+                    0
+                }
+            };
+        }
         let mut records = BytesMut::zeroed(plain.len() + plain.len().div_ceil(RECORD) * RECORD_OVERHEAD + CONTROL_ROOM);
         let written = with!(&mut self.connection, connection => {
             let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut self.incoming);
@@ -193,7 +232,7 @@ impl Records {
             };
             self.incoming.advance(discard);
             written
-        });
+        }, _ => Ok(0));
         if self.take_written(records, written) {
             plain.len()
         } else {
@@ -207,6 +246,12 @@ impl Records {
             return;
         }
         self.has_finished = true;
+        if let Connection::Open(open) = &mut self.connection {
+            if let Err(error) = open.records.seal_end(&mut self.outgoing) {
+                self.fail(error.into());
+            }
+            return;
+        }
         let mut records = BytesMut::zeroed(CONTROL_ROOM);
         let written = with!(&mut self.connection, connection => {
             let UnbufferedStatus { discard, state } = connection.process_tls_records(&mut self.incoming);
@@ -219,7 +264,7 @@ impl Records {
             };
             self.incoming.advance(discard);
             written
-        });
+        }, _ => Ok(0));
         self.take_written(records, written);
     }
 
@@ -246,13 +291,12 @@ impl Records {
     /// Writes with other keys from now on, which the peer must follow.
     #[cfg(test)]
     pub(crate) fn change_keys(&mut self) {
-        with!(&mut self.connection, connection => {
-            let Ok(ConnectionState::WriteTraffic(traffic)) = connection.process_tls_records(&mut []).state else {
-                panic!("no handshake, no other records");
-            };
-            traffic.refresh_traffic_keys().expect("keys can be changed");
-        });
-        self.process();
+        let Connection::Open(open) = &mut self.connection else {
+            panic!("no handshake, or not TLS 1.3");
+        };
+        open.records
+            .update_sent(&mut self.outgoing)
+            .expect("keys can be changed");
     }
 
     /// The next bytes for the connection.
@@ -262,16 +306,37 @@ impl Records {
 
     /// Works on what came, as far as it goes.
     fn process(&mut self) {
+        self.process_with_rustls();
+        if let Connection::Open(open) = &mut self.connection
+            && self.error.is_none()
+        {
+            while !self.peer_has_finished {
+                match open.records.open(&mut self.incoming, &mut self.outgoing) {
+                    Ok(Some(Opened::Data(plain))) => self.plain.push_back(plain),
+                    Ok(Some(Opened::End)) => self.peer_has_finished = true,
+                    Ok(Some(Opened::Control)) => {}
+                    Ok(None) => break,
+                    Err(error) => {
+                        open.records.seal_error(&error, &mut self.outgoing);
+                        self.fail(error.into());
+                        break;
+                    }
+                }
+            }
+        }
+        if self.incoming.is_empty() || self.peer_has_finished {
+            // An idle connection holds no buffer.
+            self.incoming = BytesMut::new();
+        }
+    }
+
+    fn process_with_rustls(&mut self) {
         let step = loop {
             match self.step() {
                 Ok(true) => {}
                 other => break other,
             }
         };
-        if self.incoming.is_empty() {
-            // An idle connection holds no buffer.
-            self.incoming = BytesMut::new();
-        }
         match step {
             Err(error) => {
                 // An alert may wait for the peer. With the same bytes as before, since the connection may remember places in
@@ -281,13 +346,60 @@ impl Records {
                         let state = connection.process_tls_records(&mut self.incoming).state;
                         state.is_ok_and(|state| encode(state, &mut self.outgoing))
                     }
-                }) {}
+                }, _ => false)
+                {}
                 self.fail(error.into());
             }
             Ok(_) if self.is_handshaking => {
-                self.is_handshaking = with!(&self.connection, connection => connection.is_handshaking());
+                let (is_handshaking, version) = with!(&self.connection, connection => {
+                    (connection.is_handshaking(), connection.protocol_version())
+                }, _ => return);
+                if is_handshaking {
+                    return;
+                }
+                if version != Some(ProtocolVersion::TLSv1_3) {
+                    self.is_handshaking = false;
+                } else if self.peer_has_finished || open::is_partial(&self.incoming) {
+                    // Else the rest of a message after the handshake is missing, whose front rustls has.
+                    self.open();
+                }
             }
             Ok(_) => {}
+        }
+    }
+
+    /// The handshake is done, and nothing is left in the connection.
+    fn open(&mut self) {
+        let (peer_certificate, alpn) = (self.peer_certificate().cloned(), self.alpn().map(Box::from));
+        let records = match core::mem::replace(&mut self.connection, Connection::Failed) {
+            Connection::Client(client) => client
+                .dangerous_into_kernel_connection()
+                .and_then(|open| OpenRecords::client(open, &mut self.outgoing)),
+            Connection::Server(server) => server
+                .dangerous_into_kernel_connection()
+                .and_then(|open| OpenRecords::server(open, &mut self.outgoing)),
+            Connection::Open(_) | Connection::Failed => return,
+        };
+        match records {
+            Ok(records) => {
+                let open = Open {
+                    records,
+                    peer_certificate,
+                    alpn,
+                };
+                self.connection = Connection::Open(Box::new(open));
+                self.is_handshaking = false;
+            }
+            Err(error) => self.fail(error.into()),
+        }
+    }
+
+    /// The keys and what came with them, for tests that say what no end of ours would.
+    #[cfg(test)]
+    pub(crate) fn opened(&mut self) -> (&mut OpenRecords, &mut VecDeque<Bytes>) {
+        match &mut self.connection {
+            Connection::Open(open) => (&mut open.records, &mut self.outgoing),
+            _ => panic!("the handshake is not done"),
         }
     }
 
@@ -318,7 +430,7 @@ impl Records {
                 Err(error) => Err(error),
             };
             (discard, result)
-        });
+        }, _ => return Ok(false));
         self.incoming.advance(discard);
         result
     }

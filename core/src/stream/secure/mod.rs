@@ -173,7 +173,7 @@ impl Secure {
         if plain < WRITE_MAX { plain } else { WRITE_MAX }
     }
 
-    /// Encrypts the first bytes of `plain`, at most [`WRITE_MAX`], into one piece; says how many. None during the handshake,
+    /// Encrypts the first bytes of `plain`, at most [`WRITE_MAX`]; says how many. None during the handshake,
     /// and after [`finish`](Self::finish) or an error.
     pub fn write(&mut self, plain: &[u8]) -> usize {
         if self.error.is_some() {

@@ -1,15 +1,19 @@
 //! Both ends without sockets, and rustls as it comes as the other end where that would do what we do not.
 
+extern crate std;
+
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use proptest::prelude::*;
-use rustls::{HandshakeKind, ProtocolVersion};
+use rustls::{ContentType, HandshakeKind, ProtocolVersion};
+use std::io::{Read as _, Write as _};
 
 use super::anonymous::{COMMON_NAME, client_config, server_config};
 use super::*;
+use crate::tls::OpenRecords;
 
 /// A throw-away certificate and its key.
 pub(super) fn certificate(name: &str) -> (Vec<u8>, Vec<u8>) {
@@ -31,6 +35,13 @@ fn ends() -> (Secure, Secure) {
     let client = Secure::client(client_config().unwrap()).unwrap();
     let server = Secure::server(server_named(COMMON_NAME)).unwrap();
     (client, server)
+}
+
+/// Everything one end has to send.
+fn sent(from: &mut Secure) -> Vec<u8> {
+    core::iter::from_fn(|| from.poll_transmit())
+        .collect::<Vec<_>>()
+        .concat()
 }
 
 /// Carries what one end has to send to the other, in pieces of this size; says how much it was.
@@ -135,11 +146,11 @@ fn an_end_within_the_handshake_is_an_error() {
 fn a_changed_byte_is_noticed_wherever_it_is() {
     let (mut client, mut server) = connected();
     write_all(&mut client, &[1; 40_000]);
-    let records = client.poll_transmit().unwrap();
+    let records = sent(&mut client);
     for at in (0..records.len()).step_by(601) {
         let (mut client, mut server) = connected();
         write_all(&mut client, &[1; 40_000]);
-        let mut records = client.poll_transmit().unwrap().to_vec();
+        let mut records = sent(&mut client);
         records[at] ^= 0x10;
         server.handle_data(&records);
         server.handle_eof();
@@ -320,18 +331,198 @@ fn a_server_that_hands_out_tickets_sees_full_handshakes_only() {
     }
 }
 
+fn keys(secure: &mut Secure) -> &mut OpenRecords {
+    secure.records.opened().0
+}
+
+/// Seals any message as the peer of a test.
+fn send_raw(from: &mut Secure, typ: ContentType, message: &[u8]) {
+    let (keys, outgoing) = from.records.opened();
+    keys.seal_one(typ, message, outgoing).unwrap();
+}
+
 #[test]
-fn a_change_of_keys_is_followed_and_answered() {
+fn keys_change_before_they_are_used_up() {
     let (mut client, mut server) = connected();
     for _ in 0..3 {
-        client.records.change_keys();
-        write_all(&mut client, b"with new keys");
-        carry(&mut client, &mut server, 7);
-        assert_eq!(all(&mut server), b"with new keys");
-        write_all(&mut server, b"answer, and new keys of its own");
-        carry(&mut server, &mut client, 7);
-        assert_eq!(all(&mut client), b"answer, and new keys of its own");
+        keys(&mut client).set_limit(5);
+        keys(&mut server).set_limit(3);
+        let data: Vec<u8> = (0..400_000_u32).map(|n| (n % 253) as u8).collect();
+        write_all(&mut client, &data);
+        carry(&mut client, &mut server, 7000);
+        assert!(all(&mut server) == data);
+        write_all(&mut server, &data);
+        carry(&mut server, &mut client, 7000);
+        assert!(all(&mut client) == data);
     }
+}
+
+/// rustls as it comes is the other end: what it says after the handshake is understood, and it understands us.
+#[test]
+fn changes_of_keys_are_followed_and_answered() {
+    let name = "receptor".try_into().unwrap();
+    let mut client = rustls::ClientConnection::new(client_config().unwrap(), name).unwrap();
+    let mut server = Secure::server(server_named(COMMON_NAME)).unwrap();
+    exchange(&mut client, &mut server);
+    for round in 0..3 {
+        // It asks us to change ours, too.
+        client.refresh_traffic_keys().unwrap();
+        client.writer().write_all(b"with new keys").unwrap();
+        exchange(&mut client, &mut server);
+        assert_eq!(all(&mut server), b"with new keys", "round {round}");
+        write_all(&mut server, b"answer");
+        // And of our own will.
+        keys(&mut server).set_limit(1);
+        write_all(&mut server, b", and new keys of its own");
+        exchange(&mut client, &mut server);
+        let mut answer = [0; 31];
+        client.reader().read_exact(&mut answer).unwrap();
+        assert_eq!(&answer, b"answer, and new keys of its own");
+    }
+    client.send_close_notify();
+    server.finish();
+    exchange(&mut client, &mut server);
+    assert!(server.is_finished() && server.error().is_none());
+    assert_eq!(client.reader().read(&mut [0]).unwrap(), 0, "an announced end");
+}
+
+#[test]
+fn messages_after_the_handshake_come_split_and_joined() {
+    // Two tickets, the second in three parts, between them a warning that means nothing; then a change of keys.
+    let (mut client, mut server) = connected();
+    let ticket = [4, 0, 0, 3, 1, 2, 3];
+    send_raw(
+        &mut server,
+        ContentType::Handshake,
+        &[&ticket[..], &ticket[..2]].concat(),
+    );
+    send_raw(&mut server, ContentType::Handshake, &ticket[2..6]);
+    send_raw(&mut server, ContentType::Handshake, &ticket[6..]);
+    send_raw(&mut server, ContentType::Alert, &[1, 90]);
+    send_raw(&mut server, ContentType::ApplicationData, &[]);
+    write_all(&mut server, b"data");
+    carry(&mut server, &mut client, 11);
+    assert_eq!((all(&mut client), client.error()), (b"data".to_vec(), None));
+}
+
+#[test]
+fn what_makes_no_sense_after_the_handshake_is_refused_and_told() {
+    let (handshake, alert, data) = (ContentType::Handshake, ContentType::Alert, ContentType::ApplicationData);
+    let huge = [&[4, 0xff, 0xff, 0xff][..], &[0; 100]].concat();
+    type Messages<'a> = &'a [(ContentType, &'a [u8])];
+    let cases: [(&str, Messages<'_>); 11] = [
+        ("a second hello", &[(handshake, &[1, 0, 0, 0])]),
+        ("a ticket from a client", &[(handshake, &[4, 0, 0, 0])]),
+        (
+            "a request that is neither yes nor no",
+            &[(handshake, &[24, 0, 0, 1, 2])],
+        ),
+        ("a change of keys without content", &[(handshake, &[24, 0, 0, 0])]),
+        ("more under the old keys", &[(handshake, &[24, 0, 0, 1, 0, 24])]),
+        ("no message", &[(handshake, &[])]),
+        ("a message without end", &[(handshake, &huge)]),
+        ("data within a message", &[(handshake, &[24, 0]), (data, b"x")]),
+        ("half an alert", &[(alert, &[1])]),
+        ("an alert", &[(alert, &[2, 80])]),
+        ("a type nobody knows", &[(ContentType::from(99), b"x")]),
+    ];
+    for (name, messages) in cases {
+        let (mut client, mut server) = connected();
+        for (typ, message) in messages {
+            send_raw(&mut client, *typ, message);
+        }
+        write_all(&mut client, b"never read");
+        carry(&mut client, &mut server, usize::MAX);
+        assert!(server.error().is_some(), "{name}");
+        assert_eq!(server.read(), None, "{name}");
+        assert_eq!(server.write(b"x"), 0, "{name}");
+        carry(&mut server, &mut client, usize::MAX);
+        assert_eq!(client.error().is_some(), name != "an alert", "{name}");
+    }
+}
+
+#[test]
+fn records_that_are_none_are_refused() {
+    for header in [
+        [0x15, 3, 3, 0, 2],
+        [0x14, 3, 3, 0, 1],
+        [0x17, 3, 1, 0, 30],
+        [0x17, 3, 3, 0x41, 1],
+        [0x17, 3, 3, 0, 0],
+        [0x17, 3, 3, 0, 16],
+    ] {
+        let (mut client, mut server) = connected();
+        server.handle_data(&header);
+        server.handle_data(&[0; 100]);
+        assert!(server.error().is_some(), "{header:?}");
+        carry(&mut server, &mut client, usize::MAX);
+        assert!(client.error().is_some(), "{header:?}");
+    }
+}
+
+#[test]
+fn messages_without_use_come_to_an_end() {
+    let (mut client, mut server) = connected();
+    for round in 0..100 {
+        client.records.change_keys();
+        carry(&mut client, &mut server, usize::MAX);
+        if round < 30 {
+            assert_eq!(server.error(), None);
+        }
+    }
+    assert!(server.error().is_some());
+    // With bytes of the user between them they may go on for ever.
+    let (mut client, mut server) = connected();
+    for _ in 0..100 {
+        client.records.change_keys();
+        write_all(&mut client, b"x");
+        carry(&mut client, &mut server, usize::MAX);
+        assert_eq!(all(&mut server), b"x");
+    }
+}
+
+#[test]
+fn every_suite_is_spoken_with_every_config() {
+    use rustls::crypto::aws_lc_rs::cipher_suite::*;
+    for suite in [
+        TLS13_AES_128_GCM_SHA256,
+        TLS13_AES_256_GCM_SHA384,
+        TLS13_CHACHA20_POLY1305_SHA256,
+    ] {
+        let mut provider = rustls::crypto::aws_lc_rs::default_provider();
+        provider.cipher_suites = vec![suite];
+        let (certificate, key) = certificate(COMMON_NAME);
+        // Made by somebody who has not heard of our needs.
+        let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(&[&rustls::version::TLS13])
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.into()],
+                rustls::pki_types::PrivateKeyDer::Pkcs8(key.into()),
+            )
+            .unwrap();
+        config.alpn_protocols = vec![ALPN.to_vec()];
+        let mut client = Secure::client(client_config().unwrap()).unwrap();
+        let mut server = Secure::server(Arc::new(config)).unwrap();
+        settle(&mut client, &mut server);
+        keys(&mut client).set_limit(2);
+        write_all(&mut client, &[5; 200_000]);
+        carry(&mut client, &mut server, 30_000);
+        assert!(all(&mut server) == [5; 200_000]);
+    }
+}
+
+#[test]
+fn a_record_is_opened_where_it_came() {
+    let (mut client, mut server) = connected();
+    write_all(&mut client, &[1; 20_000]);
+    let both = sent(&mut client);
+    server.handle_data(&both);
+    let (first, second) = (server.read().unwrap(), server.read().unwrap());
+    assert_eq!((first.len(), second.len()), (16_384, 3616));
+    let between = second.as_ptr() as usize - first.as_ptr() as usize;
+    assert_eq!(between, 16_384 + 22, "slices of the same memory");
 }
 
 #[test]
@@ -355,9 +546,8 @@ fn records_fit_where_they_were_said_to_fit() {
         let count = Secure::plain_room(room);
         if count > 0 {
             assert_eq!(client.write(&vec![0; count]), count);
-            let records = client.poll_transmit().unwrap();
+            let records = sent(&mut client);
             assert!(records.len() <= room, "{} bytes for room of {room}", records.len());
-            assert_eq!(client.poll_transmit(), None);
         }
         assert!(room < 200 || count * 10 > room.min(WRITE_MAX) * 3, "{count} of {room}");
     }
@@ -373,4 +563,22 @@ fn nonsense_after_our_own_end_is_an_error_like_any_other() {
     client.handle_data(&records);
     assert!(client.error().is_some());
     assert_eq!(client.read(), None);
+}
+
+#[test]
+fn a_server_that_hands_out_tickets_goes_on_with_keys_of_its_own() {
+    let mut config = (*server_named(COMMON_NAME)).clone();
+    config.send_tls13_tickets = 3;
+    config.session_storage = rustls::server::ServerSessionMemoryCache::new(32);
+    let mut client = Secure::client(client_config().unwrap()).unwrap();
+    let mut server = Secure::server(Arc::new(config)).unwrap();
+    settle(&mut client, &mut server);
+    for _ in 0..3 {
+        write_all(&mut server, &[9; 300_000]);
+        carry(&mut server, &mut client, 5000);
+        assert!(all(&mut client) == [9; 300_000]);
+        write_all(&mut client, &[8; 300_000]);
+        carry(&mut client, &mut server, 5000);
+        assert!(all(&mut server) == [8; 300_000]);
+    }
 }
