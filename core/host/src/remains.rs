@@ -67,6 +67,11 @@ impl Remains {
         }
     }
 
+    /// Of a runner of which nothing is known but its unit's directory: those that write the output, and what is below them.
+    pub(crate) fn of_unknown(dir: &Path) -> Self {
+        Self::new(dir, &Record::default(), &ProcessIdentity::default(), Session::Doubtful)
+    }
+
     /// Kills everybody until nobody is left: killing takes time, and somebody may have been started meanwhile.
     pub(crate) fn end(&self) {
         let end = Instant::now() + ROUNDS;
@@ -89,8 +94,8 @@ impl Remains {
             .collect();
         let mark = format!("{MARK}={}", mark(&self.runner)).into_bytes();
         // If the number belongs to another process already, the session may too.
-        let is_free =
-            Process::read(self.runner.pid).map_or(true, |process| process.start_time == self.runner.start_time);
+        let is_free = self.runner.pid != 0
+            && Process::read(self.runner.pid).map_or(true, |process| process.start_time == self.runner.start_time);
         let in_session =
             |process: &&Process| is_free && process.session == self.runner.pid && process.pid != self.runner.pid;
         let is_known = |process: &&Process| {

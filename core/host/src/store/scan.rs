@@ -9,6 +9,7 @@ use receptor_core::workceptor::{StoredUnit, UnitError, UnitId};
 
 use super::{REMOVING, UnitDir, remove_all};
 use crate::error_text::path_text;
+use crate::remains::Remains;
 use crate::runner::found;
 
 /// How often a record that cannot be read is read again while its runner lives, and what lies between: a classic runner
@@ -81,6 +82,10 @@ fn find_runners(dir: &Path, units: &mut [StoredUnit]) {
             if let Ok(record) = UnitDir::new(path.clone()).read() {
                 unit.record = Ok(record);
             }
+        }
+        if unit.record.is_err() && unit.runner.is_none() {
+            // Killed while it wrote, as classic runners can be. The unit has failed; nobody will ask for its processes.
+            Remains::of_unknown(&path).end();
         }
     }
 }

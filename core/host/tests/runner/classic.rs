@@ -123,6 +123,23 @@ fn a_classic_runner_is_cancelled_by_a_signal_and_what_its_command_started_is_end
 }
 
 #[test]
+fn a_command_whose_record_was_torn_with_its_runner_is_ended_at_the_next_start() {
+    let mut classic = Classic::new("sh -c 'echo child=$$; exec sleep 1000' & : > status; sleep 1000");
+    classic.bench.wait_for_output("child=");
+    wait_until(|| classic.bench.dir().read().is_err());
+    classic.runner.kill().unwrap();
+    classic.runner.wait().unwrap();
+    let child = pid_in(&classic.bench.output(), "child");
+    assert!(!is_gone(child));
+    let scan = classic.bench.store.scan().unwrap();
+    assert!(
+        scan.units[0].record.is_err() && scan.units[0].runner.is_none(),
+        "{scan:?}"
+    );
+    assert!(is_gone(child));
+}
+
+#[test]
 fn a_classic_runner_killed_while_it_writes_leaves_a_record_all_the_same() {
     let script = "echo one; sleep 1000 & echo child=$!; write 1 Running; until test -e go; do sleep 0.02; done; \
                   printf '{\"State\":1' > status; touch torn; sleep 1000";
