@@ -25,7 +25,15 @@ fn write_help(out: &mut String, program: &str) -> std::fmt::Result {
     )?;
     writeln!(
         out,
+        "   --config-v2: Read a configuration of the second dialect; see --config-v2 --help\n"
+    )?;
+    writeln!(
+        out,
         "   demo: Run a small mesh on this machine and show work running on it\n"
+    )?;
+    writeln!(
+        out,
+        "   check: Say what is wrong with a configuration and what it names; see check --help\n"
     )?;
     for section in Section::ALL {
         writeln!(out, "{}:\n", section.title())?;

@@ -1,8 +1,10 @@
 //! The `receptor` program: configuration, logging and the way into the node.
 
 pub mod certificates;
+pub mod check;
 pub mod config;
 pub mod demo;
+pub mod expiry;
 pub mod help;
 pub mod logging;
 pub mod node;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use receptor_cli::certificates::{self, Terminal, Tool};
 use receptor_cli::config::{self, Action, ConfigError, Host, v2};
-use receptor_cli::{VERSION, demo, help, node, run};
+use receptor_cli::{VERSION, check, demo, help, node, run};
 use receptor_host::runner::{self, RUNNER_ARGUMENT};
 
 fn main() -> ExitCode {
@@ -24,6 +24,9 @@ fn main() -> ExitCode {
     }
     if args.next_if(|word| word == "demo").is_some() {
         return demo::run();
+    }
+    if args.next_if(|word| word == "check").is_some() {
+        return check::main(args);
     }
     let args: Vec<_> = args.collect();
     if args.iter().any(|arg| arg == v2::SWITCH) {

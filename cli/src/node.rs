@@ -19,6 +19,7 @@ use self::on_smol::run_node;
 use self::on_tokio::run_node;
 use crate::config::Config;
 use crate::config::to_core::Machine;
+use crate::expiry;
 use crate::logging::LevelControl;
 
 #[cfg(not(any(feature = "tokio", feature = "smol")))]
@@ -42,6 +43,7 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let mut options = Options::default();
+    expiry::watch(&config.tls);
     options.tls = Arc::new(Tls::new(tls));
     options.data_dir = Some(config.node.data_dir.clone());
     options.runner = Some(RunnerProgram::default());

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use receptor_tests::live::{Builder, Scratch, free_port, go_node, receptor, skipped, wait_for_routes};
+use receptor_tests::live::{Builder, PATIENCE, Scratch, free_port, go_node, receptor, skipped, until, wait_for_routes};
 
 /// Runs a program in the scratch directory; what it printed, if it succeeded.
 fn run(scratch: &Scratch, program: &Path, arguments: &[&str], input: &str) -> Result<String, String> {
@@ -223,6 +223,60 @@ fn go_and_ours_take_each_others_files() {
             assert!(text.contains(names), "{text}");
         }
     }
+}
+
+/// In the log at the start, and in what `check` finds.
+#[test]
+fn the_end_of_a_certificate_is_announced() {
+    let scratch = Scratch::new();
+    let tool = |arguments: &[&str]| drop(ours(&scratch, arguments));
+    authority(&scratch, tool);
+    request(tool, "node");
+    let soon = ["-u", "-d", "+5 days", "+%Y-%m-%dT%H:%M:%SZ"];
+    let soon = run(&scratch, Path::new("date"), &soon, "").unwrap();
+    ours(
+        &scratch,
+        &[
+            "--cert-signreq",
+            "req=node.csr",
+            "cacert=ca.crt",
+            "cakey=ca.key",
+            "outcert=node.crt",
+            "verify=true",
+            &format!("notafter={}", soon.trim()),
+        ],
+    );
+    let file = |name: &str| scratch.join(name).display().to_string();
+    let node = Builder::new(&scratch, "node")
+        .local_only()
+        .entity(
+            "tls-server",
+            &[("name", "s"), ("cert", &file("node.crt")), ("key", &file("node.key"))],
+        )
+        .start();
+    let expected = format!("certificate {}: CN=node, node node: expires in ", file("node.crt"));
+    until("the log has it", PATIENCE, || {
+        let log = node.log();
+        let has_it = log
+            .lines()
+            .any(|line| line.starts_with("WARNING ") && line.contains(&expected));
+        if has_it { Ok(()) } else { Err(log) }
+    });
+    // The node is running, and so its own sockets are no obstacle.
+    let config = node.config().display().to_string();
+    let found = ours(&scratch, &["check", "--config", &config]);
+    assert!(found.contains(&format!("WARNING {expected}")), "{found}");
+    let found = ours(&scratch, &["check", "--json", "--offline", "-c", &config]);
+    assert!(
+        found.lines().all(|line| line.starts_with(r#"{"severity":""#)),
+        "{found}"
+    );
+    fs::remove_file(scratch.join("node.key")).unwrap();
+    let error = run(&scratch, receptor(), &["check", "-c", &config], "").unwrap_err();
+    assert!(
+        error.starts_with("Some(1): ") && error.contains("\nERROR   tls-server s: "),
+        "{error}"
+    );
 }
 
 /// Two Go nodes, with our certificates on their link and on a stream between them: both check chain and node IDs.
