@@ -153,6 +153,8 @@ pub mod quic;
 pub mod rng;
 pub mod service;
 pub mod stream;
+#[cfg(test)]
+mod table_text;
 pub mod time;
 #[cfg(feature = "tls")]
 pub mod tls;

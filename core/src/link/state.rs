@@ -67,7 +67,8 @@ pub enum Action {
     Close,
 }
 
-/// Every state a session can leave, every cause, and what follows. A pair that is not listed cannot happen.
+/// Every state a session can leave, every cause, and what follows: [`Action::Ignore`] is legal and without effect, a pair
+/// that is not listed cannot happen.
 pub const TABLE: &[(State, Cause, Action, State)] = &[
     (Open, Cause::HelloDue, Action::Hello, Open),
     (Open, Cause::HellosExhausted, Action::Close, Closed),
@@ -100,17 +101,58 @@ pub const TABLE: &[(State, Cause, Action, State)] = &[
     (Up2, Cause::Lost, Action::Close, Closed),
 ];
 
-/// Looks up a step; a pair outside the table, and everything after the close, is ignored.
+/// Looks up a step; `None` if it cannot happen. After the close everything can, without effect.
+pub fn outcome(state: State, cause: Cause) -> Option<(Action, State)> {
+    if state == Closed {
+        return Some((Action::Ignore, Closed));
+    }
+    let row = TABLE.iter().find(|(from, when, ..)| *from == state && *when == cause);
+    row.map(|&(_, _, action, next)| (action, next))
+}
+
+/// Looks up a step; one that cannot happen is ignored.
 pub fn step(state: State, cause: Cause) -> (Action, State) {
-    TABLE
-        .iter()
-        .find(|(from, when, ..)| *from == state && *when == cause)
-        .map_or((Action::Ignore, state), |&(_, _, action, next)| (action, next))
+    outcome(state, cause).unwrap_or_else(|| {
+        debug_assert!(false, "{cause:?} in {state:?}");
+        (Action::Ignore, state)
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+
     use super::*;
+    use crate::table_text::grid;
+
+    const CAUSES: [Cause; 14] = [
+        Cause::HelloDue,
+        Cause::HellosExhausted,
+        Cause::OtherMessage,
+        Cause::Undecodable,
+        Cause::Acceptable,
+        Cause::Unacceptable,
+        Cause::ForwarderChanged,
+        Cause::NotListed,
+        Cause::CostMismatch,
+        Cause::Listed,
+        Cause::OtherNode,
+        Cause::Rejected,
+        Cause::Idle,
+        Cause::Lost,
+    ];
+
+    #[test]
+    fn snapshot_of_the_table() {
+        let table = grid(&CAUSES, &[Open, Up1, Up2, Closed], |&cause, &state| {
+            match outcome(state, cause) {
+                Some((Action::Ignore, next)) if next == state => "no-op".into(),
+                Some((action, next)) => format!("{action:?} -> {next:?}"),
+                None => "invalid".into(),
+            }
+        });
+        insta::assert_snapshot!("session", table);
+    }
 
     #[test]
     fn the_table_is_a_function_and_closed_is_final() {

@@ -1,4 +1,6 @@
-//! The life of one direction of a stream, as a table.
+//! The life of a stream and of each of its directions, as tables.
+
+use core::fmt;
 
 /// Where one direction stands. Both directions of both ends go through the same states.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -24,19 +26,51 @@ pub(super) enum Step {
     Reset,
 }
 
-/// What the table says to a step.
+/// Where a whole stream stands, as one end sees it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Outcome {
+pub(super) enum Phase {
+    /// The SYN is not answered.
+    Dialling,
+    /// Bytes go both ways as far as the two [`Half`]s allow.
+    Open,
+    /// Reset by either side, or lost; or both directions are done. Only answers are sent.
+    Ended,
+}
+
+/// What happens to a whole stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Turn {
+    /// The peer has spoken: it answered the dial, or dialled itself.
+    Answer,
+    /// Both directions are done.
+    Complete,
+    /// Either side reset the stream, or the peer is gone.
+    Break,
+}
+
+/// What a table says to a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Outcome<S> {
     /// A new state.
-    To(Half),
+    To(S),
     /// Legal and without effect.
     Same,
     /// The caller is wrong; the state stays.
     Invalid,
 }
 
+/// Rows: `Dialling Open Ended`. Columns: `Answer Complete Break`.
+const LIFE: [[Outcome<Phase>; 3]; 3] = {
+    use Outcome::{Invalid, Same, To};
+    [
+        [To(Phase::Open), Invalid, To(Phase::Ended)],
+        [Same, To(Phase::Ended), To(Phase::Ended)],
+        [Same, Same, Same],
+    ]
+};
+
 /// Rows: `Open Finishing Done Reset`. Columns: `Finish Complete Reset`.
-const TABLE: [[Outcome; 3]; 4] = {
+const HALVES: [[Outcome<Half>; 3]; 4] = {
     use Outcome::{Invalid, Same, To};
     [
         [To(Half::Finishing), Invalid, To(Half::Reset)],
@@ -46,25 +80,27 @@ const TABLE: [[Outcome; 3]; 4] = {
     ]
 };
 
+impl Phase {
+    /// Looks a turn up.
+    pub(super) const fn outcome(self, turn: Turn) -> Outcome<Self> {
+        LIFE[self as usize][turn as usize]
+    }
+
+    /// Takes a turn; whether the phase changed.
+    pub(super) fn turn(&mut self, turn: Turn) -> bool {
+        self.outcome(turn).apply(self, turn)
+    }
+}
+
 impl Half {
     /// Looks a step up.
-    pub(super) const fn outcome(self, step: Step) -> Outcome {
-        TABLE[self as usize][step as usize]
+    pub(super) const fn outcome(self, step: Step) -> Outcome<Self> {
+        HALVES[self as usize][step as usize]
     }
 
     /// Takes a step; whether the state changed.
     pub(super) fn step(&mut self, step: Step) -> bool {
-        match self.outcome(step) {
-            Outcome::To(next) => {
-                *self = next;
-                true
-            }
-            Outcome::Same => false,
-            Outcome::Invalid => {
-                debug_assert!(false, "{step:?} in {self:?}");
-                false
-            }
-        }
+        self.outcome(step).apply(self, step)
     }
 
     /// Nothing changes this state any more.
@@ -73,39 +109,64 @@ impl Half {
     }
 }
 
+impl<S: Copy + fmt::Debug> Outcome<S> {
+    fn apply(self, state: &mut S, step: impl fmt::Debug) -> bool {
+        match self {
+            Self::To(next) => {
+                *state = next;
+                true
+            }
+            Self::Same => false,
+            Self::Invalid => {
+                debug_assert!(false, "{step:?} in {state:?}");
+                false
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use alloc::format;
+    use alloc::string::String;
+
     use super::*;
+    use crate::table_text::grid;
 
-    const STATES: [Half; 4] = [Half::Open, Half::Finishing, Half::Done, Half::Reset];
+    const HALF: [Half; 4] = [Half::Open, Half::Finishing, Half::Done, Half::Reset];
     const STEPS: [Step; 3] = [Step::Finish, Step::Complete, Step::Reset];
+    const PHASES: [Phase; 3] = [Phase::Dialling, Phase::Open, Phase::Ended];
+    const TURNS: [Turn; 3] = [Turn::Answer, Turn::Complete, Turn::Break];
 
-    #[test]
-    fn every_cell_of_the_table() {
-        use Outcome::{Invalid, Same, To};
-        for (state, step, expected) in [
-            (Half::Open, Step::Finish, To(Half::Finishing)),
-            (Half::Open, Step::Complete, Invalid),
-            (Half::Open, Step::Reset, To(Half::Reset)),
-            (Half::Finishing, Step::Finish, Same),
-            (Half::Finishing, Step::Complete, To(Half::Done)),
-            (Half::Finishing, Step::Reset, To(Half::Reset)),
-            (Half::Done, Step::Finish, Same),
-            (Half::Done, Step::Complete, Same),
-            (Half::Done, Step::Reset, Same),
-            (Half::Reset, Step::Finish, Same),
-            (Half::Reset, Step::Complete, Same),
-            (Half::Reset, Step::Reset, Same),
-        ] {
-            assert_eq!(state.outcome(step), expected, "{state:?} {step:?}");
+    fn text<S: fmt::Debug>(outcome: Outcome<S>) -> String {
+        match outcome {
+            Outcome::To(next) => format!("{next:?}"),
+            Outcome::Same => "no-op".into(),
+            Outcome::Invalid => "invalid".into(),
         }
     }
 
     #[test]
+    fn snapshot_of_the_halves() {
+        let table = grid(&HALF, &STEPS, |half, &step| text(half.outcome(step)));
+        insta::assert_snapshot!("halves", table);
+    }
+
+    #[test]
+    fn snapshot_of_the_whole() {
+        let table = grid(&PHASES, &TURNS, |phase, &turn| text(phase.outcome(turn)));
+        insta::assert_snapshot!("whole", table);
+    }
+
+    #[test]
     fn final_states_have_no_way_out_and_all_others_have_one() {
-        for state in STATES {
+        for state in HALF {
             let leaves = STEPS.iter().any(|&step| matches!(state.outcome(step), Outcome::To(_)));
             assert_eq!(leaves, !state.is_final(), "{state:?}");
+        }
+        for phase in PHASES {
+            let leaves = TURNS.iter().any(|&turn| matches!(phase.outcome(turn), Outcome::To(_)));
+            assert_eq!(leaves, phase != Phase::Ended, "{phase:?}");
         }
     }
 }

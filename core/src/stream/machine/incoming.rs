@@ -6,9 +6,9 @@ use bytes::{Buf, Bytes};
 
 use super::super::packet::{Ack, Number, Packet, ResetFrame, Segment, Syn, flag};
 use super::super::recovery::News;
-use super::super::state::{Half, Step};
+use super::super::state::{Half, Phase, Step, Turn};
 use super::super::{Event, code};
-use super::{LARGEST_PACKET, MAX_PACKET_MIN, Phase, Stream};
+use super::{LARGEST_PACKET, MAX_PACKET_MIN, Stream};
 use crate::time::Instant;
 
 /// Full packets that are acknowledged at once: a few at first, more when the stream has got going.
@@ -78,10 +78,7 @@ impl Stream {
         if let Some(syn) = packet.syn {
             self.on_syn(syn);
         }
-        if self.phase == Phase::Dialling {
-            self.phase = Phase::Open;
-            self.events.connected = true;
-        }
+        self.events.connected |= self.phase.turn(Turn::Answer);
         Some(packet.number.is_some())
     }
 
@@ -138,7 +135,7 @@ impl Stream {
     }
 
     fn end_by_peer(&mut self, now: Instant, code: u32, reason: &[u8]) {
-        self.end(now);
+        self.end(now, Turn::Break);
         let reason = String::from_utf8_lossy(reason).into_owned();
         self.events.ended = Some(Event::Reset { code, reason });
     }

@@ -19,7 +19,7 @@ use super::recv::Assembler;
 use super::rtt::Rtt;
 use super::send::SendBuffer;
 use super::size::SegmentSize;
-use super::state::{Half, Step};
+use super::state::{Half, Phase, Step, Turn};
 use super::{BLOCKED, Config, Event, NO_ROUTE, SERVICE_UNKNOWN, TIMEOUT_TEXT, UNSOLICITED_CREDIT, WriteError, code};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -87,15 +87,6 @@ pub struct Stream {
     invalid_packets: u64,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Phase {
-    /// The SYN is not answered.
-    Dialling,
-    Open,
-    /// Reset by either side, or lost; or both directions are done.
-    Ended,
-}
-
 /// A reset of ours, until the peer has it.
 #[derive(Clone, Debug)]
 struct ResetOut {
@@ -135,7 +126,7 @@ impl Stream {
             return None;
         }
         let mut stream = Self::new(config.into(), packet.nonce, false, now);
-        stream.phase = Phase::Open;
+        stream.phase.turn(Turn::Answer);
         stream.handle_packet(now, first_packet.clone(), marked);
         (stream.invalid_packets == 0).then_some(stream)
     }
@@ -260,7 +251,7 @@ impl Stream {
         // An end nobody was told of needs no farewell.
         let farewell = self.is_syn_sent || !self.is_dialler;
         self.recv.clear();
-        self.end(now);
+        self.end(now, Turn::Break);
         if farewell {
             let cut = (0..=reason.len().min(MAX_REASON))
                 .rev()
@@ -463,7 +454,7 @@ impl Stream {
     fn check_done(&mut self, now: Instant) {
         if self.phase == Phase::Open && self.sending == Half::Done && self.receiving == Half::Done {
             self.events.finished = true;
-            self.end(now);
+            self.end(now, Turn::Complete);
             self.is_drained = self.is_end_confirmed;
         }
     }
@@ -480,7 +471,7 @@ impl Stream {
         if !self.recv.has_all() {
             self.recv.clear();
         }
-        self.end(now);
+        self.end(now, Turn::Break);
         self.events.ended = Some(Event::Lost { reason });
         self.reset = Some(ResetOut {
             code: code::TIMEOUT,
@@ -494,8 +485,8 @@ impl Stream {
     }
 
     /// Frees what an ended stream does not need. Bytes that have all arrived stay readable.
-    fn end(&mut self, now: Instant) {
-        self.phase = Phase::Ended;
+    fn end(&mut self, now: Instant, turn: Turn) {
+        self.phase.turn(turn);
         self.sending.step(Step::Reset);
         if !self.recv.has_all() || self.recv.unread() == 0 {
             self.receiving.step(Step::Reset);

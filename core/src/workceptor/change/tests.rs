@@ -238,3 +238,13 @@ fn cancelling_a_queued_unit_ends_it_and_a_started_one_only_marks_it() {
     assert_eq!(started.state, State::Running);
     assert!(started.extra.remote().unwrap().local_cancelled);
 }
+
+#[test]
+fn snapshot_of_the_table() {
+    use Phase::{Complete, Foreign, Launched, Queued, Running, Started, Starting, Waiting};
+    let phases = [Waiting, Starting, Launched, Running, Queued, Started, Complete, Foreign];
+    let kinds: Vec<_> = all_changes().iter().map(Change::kind).collect();
+    let text =
+        |&kind: &ChangeKind, &phase: &Phase| String::from(if is_legal(kind, phase) { "legal" } else { "refused" });
+    insta::assert_snapshot!("changes", crate::table_text::grid(&kinds, &phases, text));
+}
