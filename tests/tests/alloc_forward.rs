@@ -1,7 +1,5 @@
 //! A forwarded data frame costs no allocation: header looked at, one byte patched, slice queued, slice pulled.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use bytes::{BufMut, BytesMut};
@@ -9,49 +7,11 @@ use receptor_core::firewall::Rules;
 use receptor_core::id::LinkId;
 use receptor_core::link::framing;
 use receptor_core::time::Duration;
+use receptor_tests::counting::{Counting, allocations_of};
 use receptor_tests::relay::{Relay, data};
-
-/// Counts what each thread asks of the system's allocator.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-}
-
-fn count() {
-    // Fails in a thread that ends, which is not ours.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + 1));
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count();
-        // SAFETY: as the caller promised.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-/// Allocations of this thread while `work` runs.
-fn allocations(work: impl FnOnce()) -> u64 {
-    let before = ALLOCATIONS.get();
-    work();
-    ALLOCATIONS.get() - before
-}
 
 /// Frames cut from one buffer, as an adapter reads them.
 fn frames(count: usize, payload: usize) -> Vec<BytesMut> {
@@ -102,13 +62,13 @@ fn forward_through(mut relay: Relay) {
     };
 
     assert!(
-        allocations(|| drop(black_box(vec![0; 8]))) > 0,
+        allocations_of(|| drop(black_box(vec![0; 8]))) > 0,
         "the allocator does not count"
     );
     for payload in [0, 64, 1400, 16 << 10] {
         forward(frames(BATCH, payload));
         let batches: Vec<_> = (0..BATCHES).map(|_| frames(BATCH, payload)).collect();
-        let count = allocations(|| batches.into_iter().for_each(&mut forward));
+        let count = allocations_of(|| batches.into_iter().for_each(&mut forward));
         assert_eq!(
             count,
             0,
@@ -148,7 +108,7 @@ fn waiting_allocates_nothing() {
             assert_eq!(round(frames(ROUND, payload), ROUND * frame_len), ROUND);
         }
         let batches: Vec<_> = (0..ROUNDS).map(|_| frames(ROUND, payload)).collect();
-        let count = allocations(|| {
+        let count = allocations_of(|| {
             for batch in batches {
                 assert_eq!(round(batch, ROUND * frame_len), ROUND);
             }

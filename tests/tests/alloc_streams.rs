@@ -1,7 +1,5 @@
 //! What streams ask of the allocator: nothing per segment, and little for a stream that is idle.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::hint::black_box;
 
 use bytes::Bytes;
@@ -10,41 +8,7 @@ use receptor_core::id::{NameHash, ServiceName};
 use receptor_core::rng::Rng;
 use receptor_core::stream::{Arrival, Config, Event, StreamId, Table, TableConfig, TableEvent};
 use receptor_core::time::{Duration, Instant};
-
-/// Counts what each thread asks of the system's allocator.
-struct Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<u64> = const { Cell::new(0) };
-    static HELD: Cell<i64> = const { Cell::new(0) };
-}
-
-fn count(allocations: u64, bytes: i64) {
-    // Fails in a thread that ends, which is not ours.
-    let _ = ALLOCATIONS.try_with(|count| count.set(count.get() + allocations));
-    let _ = HELD.try_with(|held| held.set(held.get() + bytes));
-}
-
-// SAFETY: every call goes to the system's allocator as it came.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        count(1, layout.size() as i64);
-        // SAFETY: as the caller promised.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        count(0, -(layout.size() as i64));
-        // SAFETY: as the caller promised.
-        unsafe { System.dealloc(memory, layout) }
-    }
-
-    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        count(1, size as i64 - layout.size() as i64);
-        // SAFETY: as the caller promised.
-        unsafe { System.realloc(memory, layout, size) }
-    }
-}
+use receptor_tests::counting::{Counting, allocations, held};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
@@ -155,18 +119,18 @@ fn a_segment_costs_no_allocation() {
         for _ in 0..60 {
             round(&mut nodes);
         }
-        let before = ALLOCATIONS.get();
+        let before = allocations();
         let mut packets = 0;
         for _ in 0..50 {
             packets += round(&mut nodes);
         }
-        let allocations = ALLOCATIONS.get() - before;
-        println!("{limit}: {allocations} allocations for {packets} packets");
+        let count = allocations() - before;
+        println!("{limit}: {count} allocations for {packets} packets");
         assert!(packets > 500);
         // None for a segment; the tree of timers takes one where it was empty, once per tick of this test.
         assert!(
-            allocations * 500 <= packets,
-            "{allocations} allocations for {packets} packets of at most {limit} bytes"
+            count * 500 <= packets,
+            "{count} allocations for {packets} packets of at most {limit} bytes"
         );
     }
 }
@@ -176,7 +140,7 @@ fn ten_thousand_idle_streams_are_small_and_own_no_timer() {
     const STREAMS: u64 = 10_000;
     let data = Bytes::from(vec![7; 100_000]);
     let mut nodes = Nodes::new(Config::default());
-    let before = HELD.get();
+    let before = held();
     for name in 0..STREAMS {
         let from = nodes.dial(name);
         nodes.carry();
@@ -195,7 +159,7 @@ fn ten_thousand_idle_streams_are_small_and_own_no_timer() {
         nodes.pass(MS * 1000);
         nodes.carry();
     }
-    let held = HELD.get() - before;
+    let held = held() - before;
     let per_stream = held as u64 / (2 * STREAMS);
     println!("{per_stream} bytes for each end of an idle stream");
     assert!(per_stream <= 2048, "{per_stream}");
@@ -240,14 +204,14 @@ fn ten_thousand_streams_opened_and_closed_leave_nothing() {
         cycle(&mut nodes, name);
     }
     nodes.pass(MS * 200_000);
-    let before = HELD.get();
+    let before = held();
     for name in 0..10_000 {
         cycle(&mut nodes, name);
     }
     nodes.pass(MS * 200_000);
     nodes.pass(MS * 20_000);
     assert!(nodes.tables.iter().all(Table::is_empty));
-    let left = HELD.get() - before;
+    let left = held() - before;
     assert!(left < 100_000, "{left} bytes");
     assert!(nodes.tables.iter().all(|table| table.memory_drawn() == (0, 0)));
 }

@@ -22,7 +22,16 @@ const SIBLINGS: &[&str] = &[
 ];
 
 /// What every part may use.
-const LEAFS: &[&str] = &["time", "rng", "id", "deadline", "error", "config", "firewall", "table_text"];
+const LEAFS: &[&str] = &[
+    "time",
+    "rng",
+    "id",
+    "deadline",
+    "error",
+    "config",
+    "firewall",
+    "table_text",
+];
 
 /// What the parts may use whose machines speak TLS. Like a leaf it knows leafs only.
 const TLS_USERS: &[&str] = &["link", "stream", "quic"];

@@ -1,6 +1,7 @@
 //! Whose turn it is: to send, and to be woken.
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use alloc::vec::Vec;
 
 use super::StreamId;
 use crate::id::NameHash;
@@ -12,7 +13,13 @@ pub(super) struct Ready {
     queue: VecDeque<StreamId>,
     /// Blocked nodes and the streams that would send to them.
     blocked: BTreeMap<NameHash, VecDeque<StreamId>>,
+    /// Empty queues of nodes that were blocked: a busy first hop is blocked and let through all the time.
+    spare: Vec<VecDeque<StreamId>>,
 }
+
+/// Empty queues that are kept, and the largest kept.
+const SPARES: usize = 16;
+const SPARE_MAX: usize = 256;
 
 impl Ready {
     pub(super) fn push(&mut self, id: StreamId) {
@@ -29,24 +36,34 @@ impl Ready {
     }
 
     pub(super) fn block(&mut self, remote: NameHash) {
-        self.blocked.entry(remote).or_default();
+        let spare = &mut self.spare;
+        let queue = || spare.pop().unwrap_or_default();
+        self.blocked.entry(remote).or_insert_with(queue);
     }
 
     pub(super) fn unblock(&mut self, remote: NameHash) {
         if let Some(parked) = self.blocked.remove(&remote) {
-            self.queue.extend(parked);
+            self.release(parked);
         }
     }
 
     pub(super) fn unblock_where(&mut self, mut is_open: impl FnMut(NameHash) -> bool) {
-        let queue = &mut self.queue;
-        self.blocked.retain(|&remote, parked| {
+        let mut blocked = core::mem::take(&mut self.blocked);
+        blocked.retain(|&remote, parked| {
             let open = is_open(remote);
             if open {
-                queue.extend(parked.drain(..));
+                self.release(core::mem::take(parked));
             }
             !open
         });
+        self.blocked = blocked;
+    }
+
+    fn release(&mut self, mut parked: VecDeque<StreamId>) {
+        self.queue.extend(parked.drain(..));
+        if self.spare.len() < SPARES && parked.capacity() <= SPARE_MAX {
+            self.spare.push(parked);
+        }
     }
 
     pub(super) fn is_blocked(&self, remote: NameHash) -> bool {
