@@ -120,6 +120,7 @@ impl Line {
                 Command::Listen {
                     service: "sink".into(),
                     advertise: None,
+                    tls: None,
                 },
             );
         }
@@ -127,7 +128,12 @@ impl Line {
         let pipe = PipeId(self.next_id);
         self.add(0, pipe);
         let (node, service) = (NAMES[2].into(), "sink".into());
-        let dial = Command::Dial { pipe, node, service };
+        let dial = Command::Dial {
+            pipe,
+            node,
+            service,
+            tls: None,
+        };
         self.nodes[0]
             .handle(clocks(self.now), Input::Command(CommandId(self.next_id), dial))
             .expect("a new pipe");
