@@ -19,6 +19,7 @@ mod rig;
 mod secure;
 mod source;
 mod stream;
+mod table;
 mod work;
 
 pub use classic::{advert, route, unreachable};
@@ -31,6 +32,7 @@ pub use node::node;
 pub use quic::quic;
 pub use secure::secure;
 pub use stream::stream;
+pub use table::table;
 pub use work::work;
 
 /// A function that takes any bytes.
@@ -52,6 +54,7 @@ pub const MACHINES: &[(&str, Target)] = &[
     ("link", link),
     ("control", control),
     ("stream", stream),
+    ("table", table),
     ("secure", secure),
     ("quic", quic),
     ("node", node),

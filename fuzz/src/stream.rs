@@ -275,7 +275,7 @@ impl Pair {
 }
 
 /// Bytes that tell their place and direction.
-fn pattern(side: usize, from: u64, len: u64) -> Bytes {
+pub(crate) fn pattern(side: usize, from: u64, len: u64) -> Bytes {
     let byte = |n: u64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as u8 ^ side as u8;
     (from..from + len).map(byte).collect::<Vec<u8>>().into()
 }
