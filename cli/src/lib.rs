@@ -8,7 +8,9 @@ pub mod expiry;
 pub mod help;
 pub mod logging;
 pub mod node;
+pub mod reload;
 pub mod run;
+pub mod tls_watch;
 
 /// Version of the program.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -49,7 +49,7 @@ pub struct LevelControl(Arc<AtomicU8>);
 const PACKETS: u8 = 0x80;
 
 impl LevelControl {
-    fn new(level: Level, packets: bool) -> Self {
+    pub(crate) fn new(level: Level, packets: bool) -> Self {
         Self(Arc::new(AtomicU8::new(number(level, packets))))
     }
 
@@ -60,7 +60,7 @@ impl LevelControl {
         tracing::callsite::rebuild_interest_cache();
     }
 
-    fn wants(&self, level: tracing::Level) -> bool {
+    pub(crate) fn wants(&self, level: tracing::Level) -> bool {
         let number = self.0.load(Ordering::Relaxed);
         match level {
             tracing::Level::ERROR => true,

@@ -28,33 +28,34 @@ fn main() -> ExitCode {
     if args.next_if(|word| word == "check").is_some() {
         return check::main(args);
     }
-    let args: Vec<_> = args.collect();
+    let args = match texts(args) {
+        Ok(args) => args,
+        Err(error) => return fail(&error),
+    };
     if args.iter().any(|arg| arg == v2::SWITCH) {
         print(&format!("{}\n", v2::GREETING));
     }
-    match action(args.into_iter()) {
+    match config::load(&args, &Host::current()) {
         Ok(Action::HelpOfSections) => print(v2::HELP),
-        Ok(Action::Sections(sections)) => sections_of(&program, *sections),
+        Ok(Action::Sections(sections)) => sections_of(&program, args, *sections),
         Ok(Action::Help) => print(&help::help(&program)),
         Ok(Action::Completion) => print(&help::bash_completion()),
         Ok(Action::Version) => print(&format!("{VERSION}\n")),
         Ok(Action::Certificate(tool)) => certificate(&tool),
-        Ok(Action::Run(config)) => run::run(&program, *config, node::run),
+        Ok(Action::Run(config)) => run::run(&program, args, *config, node::run),
         Err(error) => fail(&error),
     }
 }
 
-fn action(args: impl Iterator<Item = OsString>) -> Result<Action, ConfigError> {
+fn texts(args: impl Iterator<Item = OsString>) -> Result<Vec<String>, ConfigError> {
     let not_text = |arg| ConfigError::new(format!("argument {arg:?} is not UTF-8"));
-    let args: Vec<_> = args
-        .map(OsString::into_string)
+    args.map(OsString::into_string)
         .collect::<Result<_, _>>()
-        .map_err(not_text)?;
-    config::load(&args, &Host::current())
+        .map_err(not_text)
 }
 
 /// Certificate tools first, then the node, if anything makes one.
-fn sections_of(program: &str, sections: v2::Sections) -> ExitCode {
+fn sections_of(program: &str, args: Vec<String>, sections: v2::Sections) -> ExitCode {
     print(&format!("Using config file: {}\n", sections.file));
     for tool in &sections.tools {
         if certificate(tool) != ExitCode::SUCCESS {
@@ -62,7 +63,7 @@ fn sections_of(program: &str, sections: v2::Sections) -> ExitCode {
         }
     }
     match sections.node.map(v2::Later::build) {
-        Some(Ok(config)) => run::run(program, config, node::run),
+        Some(Ok(config)) => run::run(program, args, config, node::run),
         Some(Err(error)) => fail(&error),
         None => print("empty receptor config, skipping...\n"),
     }

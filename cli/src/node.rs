@@ -20,14 +20,15 @@ use self::on_tokio::run_node;
 use crate::config::Config;
 use crate::config::to_core::Machine;
 use crate::expiry;
-use crate::logging::LevelControl;
+use crate::reload::Source;
+use crate::tls_watch::TlsWatch;
 
 #[cfg(not(any(feature = "tokio", feature = "smol")))]
 compile_error!("choose a runtime: feature `tokio` (the default) or `smol`");
 
 /// Runs the node. Signals end the process at once, as they do with the classic node; a node that has to make way for an
 /// older one of its name ends with success, also as there (`differences-1.5.5.md` §1).
-pub fn run(config: Config, _level: LevelControl) -> ExitCode {
+pub fn run(config: Config, mut source: Option<Source>) -> ExitCode {
     if reap::is_first_process() {
         // Orphans of units fall to us in a container; zombies would use up its process numbers.
         if let Err(error) = reap::reap_orphans() {
@@ -47,6 +48,14 @@ pub fn run(config: Config, _level: LevelControl) -> ExitCode {
     options.tls = Arc::new(Tls::new(tls));
     options.data_dir = Some(config.node.data_dir.clone());
     options.runner = Some(RunnerProgram::default());
+    // Lives as long as the node runs.
+    let watch = TlsWatch::new(config.node.id.clone(), config.tls.clone(), Arc::clone(&options.tls)).map(Arc::new);
+    match (&watch, &mut source) {
+        (Ok(watch), Some(source)) => source.set_watch(Arc::clone(watch)),
+        (Ok(_), None) => {}
+        (Err(error), _) => tracing::warn!("changes of TLS files will not be noticed: {error}"),
+    }
+    options.config_source = source.map(|source| Arc::new(source) as _);
     let started = || tracing::info!("Initialization complete");
     match run_node(config.to_core(Machine::current()), options, started) {
         Ok(End::Duplicate) => {

@@ -75,6 +75,18 @@ impl Config {
     }
 }
 
+impl Config {
+    /// What of it can change while the node runs.
+    pub fn reloadable(&self) -> Reloadable {
+        Reloadable {
+            backends: self.backends.clone(),
+            tls: self.tls.clone(),
+            firewall: self.firewall.clone(),
+            work_types: self.work_types.clone(),
+        }
+    }
+}
+
 /// What of a configuration can change while the node runs.
 #[derive(Clone, Default, Debug)]
 pub struct Reloadable {

@@ -5,8 +5,9 @@ use std::os::unix::net::UnixStream;
 
 use async_io::Async;
 use receptor_core::id::{BackendId, LinkId, PipeId, ServiceIndex, TaskId};
-use receptor_core::node::io::TaskResult;
+use receptor_core::node::io::{ReloadError, TaskResult};
 use receptor_core::workceptor::{RunnerEvent, UnitId};
+use receptor_host::adapter::FreshConfig;
 
 use crate::links::Connection;
 use crate::services::Socket;
@@ -42,6 +43,8 @@ pub(crate) enum Arrival {
     },
     /// A connect for a service has ended; with the pipe it is to be.
     Connected(TaskId, PipeId, Result<Socket, String>),
+    /// The configuration was read again.
+    ConfigRead(TaskId, Result<FreshConfig, ReloadError>),
     /// Any other task has ended.
     Done(TaskId, TaskResult),
     /// A job about a unit has ended.
@@ -59,6 +62,7 @@ impl fmt::Debug for Arrival {
             Self::Control(_) => "Control",
             Self::Service { .. } => "Service",
             Self::Connected(..) => "Connected",
+            Self::ConfigRead(..) => "ConfigRead",
             Self::Done(..) => "Done",
             Self::UnitDone(_) => "UnitDone",
             Self::Runner(..) => "Runner",

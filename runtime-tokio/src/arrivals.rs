@@ -3,8 +3,9 @@
 use std::fmt;
 
 use receptor_core::id::{BackendId, LinkId, PipeId, ServiceIndex, TaskId};
-use receptor_core::node::io::TaskResult;
+use receptor_core::node::io::{ReloadError, TaskResult};
 use receptor_core::workceptor::{RunnerEvent, UnitId};
+use receptor_host::adapter::FreshConfig;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
@@ -41,6 +42,8 @@ pub(crate) enum Arrival {
     },
     /// A connect for a service has ended; with the pipe it is to be.
     Connected(TaskId, PipeId, Result<Socket, String>),
+    /// The configuration was read again.
+    ConfigRead(TaskId, Result<FreshConfig, ReloadError>),
     /// Any other task has ended.
     Done(TaskId, TaskResult),
     /// A job about a unit has ended.
@@ -58,6 +61,7 @@ impl fmt::Debug for Arrival {
             Self::Control(_) => "Control",
             Self::Service { .. } => "Service",
             Self::Connected(..) => "Connected",
+            Self::ConfigRead(..) => "ConfigRead",
             Self::Done(..) => "Done",
             Self::UnitDone(_) => "UnitDone",
             Self::Runner(..) => "Runner",

@@ -16,13 +16,13 @@ use std::time::Duration;
 
 use bytes::BytesMut;
 use receptor_core::deadline::Deadline;
-use receptor_core::id::{BackendId, LinkId, PipeId};
+use receptor_core::id::{BackendId, LinkId, PipeId, TaskId};
 use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeInput, PipeOutput, Security};
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadBuffer, ReadySet, SecureEnd, Source, Tls,
-    UnitWorker,
+    self, ConfigSource, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadBuffer, ReadySet, Reloading,
+    SecureEnd, Source, Tls, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -57,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) runner: Option<RunnerProgram>,
     pub(crate) quic: Option<Quic>,
     pub(crate) tls: Arc<Tls>,
+    pub(crate) config_source: Option<Arc<dyn ConfigSource>>,
     pub(crate) requests: mpsc::Receiver<Request>,
     pub(crate) events: broadcast::Sender<MeshEvent>,
     pub(crate) started: oneshot::Sender<Result<(), String>>,
@@ -103,6 +104,10 @@ struct Driver<M> {
     /// Pipes of services that wait for their socket.
     sockets: HashMap<PipeId, oneshot::Sender<Socket>>,
     tls: Arc<Tls>,
+    config_source: Option<Arc<dyn ConfigSource>>,
+    reloading: Reloading,
+    /// Where listeners of backends are told to end, and which task that answers.
+    listeners: HashMap<BackendId, oneshot::Sender<TaskId>>,
     units: Units,
     worker: Arc<UnitWorker>,
     store: Option<Arc<UnitStore>>,
@@ -132,6 +137,7 @@ impl<M: Machine> Driver<M> {
             runner,
             quic,
             tls,
+            config_source,
             requests,
             events,
             started,
@@ -169,6 +175,9 @@ impl<M: Machine> Driver<M> {
             next_pipe: 1,
             sockets: HashMap::new(),
             tls,
+            config_source,
+            reloading: Reloading::default(),
+            listeners: HashMap::new(),
             store,
             app: App::new(events, started),
             outputs: 0,

@@ -11,9 +11,8 @@ use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Reply};
 use receptor_host::adapter::{
-    self, DropFlag, End, Machine, MeshError, MeshEvent, Options, Pong, Quic, SecureEnd, StartError, Tls,
+    self, DropFlag, End, Machine, MeshError, MeshEvent, Options, Pong, Quic, SecureEnd, StartError,
 };
-use receptor_host::runner::RunnerProgram;
 use receptor_host::{UnitStore, machine};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -318,7 +317,7 @@ async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started),
         Some(seed) => seed,
         None => machine::random_seed().map_err(|error| StartError::Seed(error.to_string()))?,
     };
-    let store = match options.data_dir {
+    let store = match options.data_dir.clone() {
         None => None,
         Some(dir) => {
             let node_id = config.node_id.clone();
@@ -334,7 +333,7 @@ async fn launch(mut config: Config, options: Options) -> Result<(Mesh, Started),
     let (quic, quic_task) = adapter::quic(config.limits.streams, seed, tls).map_err(StartError::Config)?;
     let node = Node::new(config, seed, clock.now()).map_err(|error| StartError::Config(error.to_string()))?;
     tokio::spawn(crate::quic::run(quic_task, clock));
-    Ok(spawn(node, clock, store, options.runner, Some(quic), options.tls))
+    Ok(spawn(node, clock, store, Some(quic), options))
 }
 
 /// Runs a machine in a task of its own.
@@ -342,9 +341,8 @@ pub(crate) fn spawn<M: Machine>(
     machine: M,
     clock: crate::clock::Clock,
     store: Option<Arc<UnitStore>>,
-    runner: Option<RunnerProgram>,
     quic: Option<Quic>,
-    tls: Arc<Tls>,
+    options: Options,
 ) -> (Mesh, Started) {
     let (requests_in, requests) = mpsc::channel(REQUESTS);
     let (events, _) = broadcast::channel(EVENTS);
@@ -354,9 +352,10 @@ pub(crate) fn spawn<M: Machine>(
     let parts = Parts {
         clock,
         store,
-        runner,
+        runner: options.runner,
         quic,
-        tls,
+        tls: options.tls,
+        config_source: options.config_source,
         requests,
         events,
         started: started_in,

@@ -14,6 +14,7 @@ pub mod adapter;
 mod atomic;
 pub mod epoch;
 pub mod error_text;
+pub mod file_watch;
 pub mod identity;
 pub mod local_socket;
 pub mod machine;

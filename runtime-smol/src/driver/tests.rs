@@ -12,7 +12,7 @@ use receptor_core::id::{CommandId, ServiceName, TaskId};
 use receptor_core::node::io::{Command, Event, Layer, Reply, Task, TaskResult};
 use receptor_core::time::Instant;
 use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
-use receptor_host::adapter::MeshError;
+use receptor_host::adapter::{MeshError, Options};
 
 use super::*;
 use crate::handle::Mesh;
@@ -77,8 +77,7 @@ fn start(outbox: Outbox, react: impl FnMut(&mut Outbox, Input) + Send + 'static)
         Clock::new(),
         None,
         None,
-        None,
-        Arc::default(),
+        Options::default(),
     )
     .0
 }

@@ -201,6 +201,7 @@ impl<M: Machine> Driver<M> {
                 }
                 self.end = Some(End::StartFailed(text));
             }
+            Event::Reloaded(result) => self.reloading.end(&self.tls, result.is_ok()),
             Event::Duplicate => self.end = Some(End::Duplicate),
             Event::Log(level, text) => {
                 log(level, &text);

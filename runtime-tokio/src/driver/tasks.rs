@@ -7,7 +7,8 @@ use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
-use receptor_host::adapter::{Machine, SecureEnd};
+use receptor_host::adapter::{Machine, SecureEnd, read_config};
+use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::arrivals::Arrival;
@@ -26,12 +27,36 @@ impl<M: Machine> Driver<M> {
                 transport: ListenerTransport::Tcp { tls: None },
                 ..
             } => {
+                let (stop, stopped) = oneshot::channel();
+                self.listeners.insert(backend, stop);
                 self.tasks.spawn(async move {
                     let (result, listener) = listening(tcp::listen(address).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
                     if let (Ok(()), Some(listener)) = (told, listener) {
-                        tcp::accept(listener, backend, arrivals).await;
+                        let asked = tokio::select! {
+                            biased;
+                            asked = stopped => asked.ok(),
+                            () = tcp::accept(listener, backend, arrivals.clone()) => None,
+                        };
+                        if let Some(id) = asked {
+                            // The socket is closed by now.
+                            let _ = arrivals.send(Arrival::Done(id, TaskResult::Unlistened)).await;
+                        }
                     }
+                });
+            }
+            Task::Unlisten { backend } => {
+                let listener = self.listeners.remove(&backend);
+                if listener.is_none_or(|listener| listener.send(id).is_err()) {
+                    self.input(Input::Done(id, TaskResult::Unlistened));
+                }
+            }
+            Task::Reload => {
+                let source = self.config_source.clone();
+                tokio::task::spawn_blocking(move || {
+                    let read = read_config(source.as_deref());
+                    // The driver is gone: nobody needs the answer.
+                    let _ = arrivals.blocking_send(Arrival::ConfigRead(id, read));
                 });
             }
             Task::Dial {
@@ -157,6 +182,10 @@ impl<M: Machine> Driver<M> {
                 self.input(Input::Done(id, TaskResult::Connected));
             }
             Arrival::Connected(id, _, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
+            Arrival::ConfigRead(id, read) => {
+                let read = read.map(|fresh| self.reloading.begin(&self.tls, fresh));
+                self.input(Input::Done(id, TaskResult::Reloaded(read)));
+            }
             Arrival::Done(id, result) => self.input(Input::Done(id, result)),
             Arrival::UnitDone(finished) => {
                 self.units.on_finished(&finished);

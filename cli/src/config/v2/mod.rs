@@ -69,6 +69,7 @@ pub struct Sections {
 /// A node whose configuration is still to be checked: the tools may have to write the files that it names.
 #[derive(Debug)]
 pub struct Later {
+    file: String,
     items: Vec<Item>,
     host: Host,
     warnings: Vec<String>,
@@ -85,7 +86,7 @@ impl Later {
                 self.items.push(Item::implicit(entity));
             }
         }
-        let mut config = build::build(&self.items, &self.host, None)?;
+        let mut config = build::build(&self.items, &self.host, Some(self.file))?;
         config.warnings.extend(self.warnings);
         Ok(config)
     }
@@ -208,6 +209,7 @@ fn sections(path: &str, bytes: &[u8], is_json: bool, host: &Host) -> Result<Sect
     }
     let is_empty = items.is_empty() && warnings.is_empty();
     let node = (!is_empty).then(|| Later {
+        file: path.to_owned(),
         items,
         host: host.clone(),
         warnings,

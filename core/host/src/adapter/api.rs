@@ -8,7 +8,7 @@ use bytes::Bytes;
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_core::node::io::Level;
 
-use super::Tls;
+use super::{ConfigSource, Tls};
 use crate::runner::RunnerProgram;
 
 /// What a node needs besides its configuration.
@@ -24,6 +24,8 @@ pub struct Options {
     /// The TLS configs that the configuration names; none if not given. Whoever keeps a clone can
     /// [`replace`](Tls::replace) them while the node runs.
     pub tls: Arc<Tls>,
+    /// Where the configuration is read again. Without it `reload` fails.
+    pub config_source: Option<Arc<dyn ConfigSource>>,
 }
 
 /// Why a node did not start.

@@ -37,7 +37,13 @@ impl Tls {
 
     /// Takes others from now on.
     pub fn replace(&self, configs: Configs) {
-        *self.configs.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(configs);
+        self.swap(Arc::new(configs));
+    }
+
+    /// The same, and gives those from before.
+    pub(super) fn swap(&self, configs: Arc<Configs>) -> Arc<Configs> {
+        let mut place = self.configs.write().unwrap_or_else(PoisonError::into_inner);
+        std::mem::replace(&mut place, configs)
     }
 
     /// The names of all of them, for the node's configuration.
