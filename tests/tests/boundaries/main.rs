@@ -84,6 +84,8 @@ const EXCEPTIONS: &[(&str, &str)] = &[
     ("link::transport::websocket", "std::io::self"),
     ("link::transport::websocket", "std::io::Read"),
     ("link::transport::websocket", "std::io::Write"),
+    ("stream::secure::tests", "std::io::Read"),
+    ("stream::secure::tests", "std::io::Write"),
 ];
 
 /// Words that have no place in a machine without IO: its users await, lock and seed.
