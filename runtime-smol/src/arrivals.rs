@@ -10,7 +10,7 @@ use receptor_core::workceptor::{RunnerEvent, UnitId};
 use receptor_host::adapter::FreshConfig;
 
 use crate::links::Connection;
-use crate::services::Socket;
+use crate::services;
 use crate::sync::mpsc;
 
 /// Arrivals that may wait for the driver; who brings more waits.
@@ -34,15 +34,17 @@ pub(crate) enum Arrival {
     LinkClosed(LinkId, &'static str),
     /// A connection on a control service's Unix socket.
     Control(Async<UnixStream>),
+    /// A connection on a control service's TCP socket.
+    ControlTcp(services::Connection),
     /// A listener of a service accepted a connection.
     Service {
         /// The listener's service.
         service: ServiceIndex,
-        socket: Socket,
+        socket: services::Connection,
         remote: String,
     },
     /// A connect for a service has ended; with the pipe it is to be.
-    Connected(TaskId, PipeId, Result<Socket, String>),
+    Connected(TaskId, PipeId, Result<services::Connection, String>),
     /// The configuration was read again.
     ConfigRead(TaskId, Result<FreshConfig, ReloadError>),
     /// Any other task has ended.
@@ -60,6 +62,7 @@ impl fmt::Debug for Arrival {
             Self::Dialed(..) => "Dialed",
             Self::LinkClosed(..) => "LinkClosed",
             Self::Control(_) => "Control",
+            Self::ControlTcp(_) => "ControlTcp",
             Self::Service { .. } => "Service",
             Self::Connected(..) => "Connected",
             Self::ConfigRead(..) => "ConfigRead",

@@ -33,7 +33,7 @@ use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
 use crate::links::{Connection, Link, ReadOutcome};
-use crate::services::{self, Socket};
+use crate::services;
 use crate::sync::{broadcast, mpsc, oneshot};
 use crate::task::{Budget, JoinSet, Spawner};
 use crate::time::timeout;
@@ -106,7 +106,7 @@ struct Driver<M> {
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
     /// Pipes of services that wait for their socket.
-    sockets: HashMap<PipeId, oneshot::Sender<Socket>>,
+    sockets: HashMap<PipeId, oneshot::Sender<services::Connection>>,
     tls: Arc<Tls>,
     config_source: Option<Arc<dyn ConfigSource>>,
     reloading: Reloading,

@@ -1,5 +1,7 @@
 //! Sockets of services: listening, connecting, and carrying bytes between a socket and its pipe.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io::{self, ErrorKind};
 use std::net::{TcpListener, TcpStream};
@@ -7,22 +9,27 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_io::Async;
+use futures_lite::future::or;
 use receptor_core::id::ServiceIndex;
 use receptor_core::node::io::{LocalListen, LocalTarget};
-use receptor_host::adapter::{LocalSocket, Progress, Proxy, SecureEnd, TICK};
+use receptor_host::adapter::{
+    LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection, LocalSocket, Progress, Proxy, SecureEnd, TICK, Tls,
+};
 use receptor_host::error_text::os_text;
 use receptor_host::local_socket::{self, Backoff, LOCAL_CLIENT, LocalListener};
 use receptor_host::socket_file::SocketLock;
+use receptor_host::tcp::split_host_port;
 
 use crate::arrivals::{Arrival, Arrivals};
 use crate::links::tcp;
 use crate::sync::oneshot;
-use crate::task::spawn_blocking;
+use crate::task::{Spawner, spawn_blocking};
 use crate::time::{sleep, timeout};
 
 /// A connect that takes longer has failed, name resolution included.
@@ -36,9 +43,36 @@ const UNIX_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Listener {
     socket: ListenSocket,
     address: String,
+    /// TLS server config of what is accepted.
+    tls: Option<String>,
     /// Of the path of a Unix socket.
     _lock: Option<SocketLock>,
 }
+
+/// What accepted connections are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// A control service.
+    Control,
+    /// A service.
+    Service(ServiceIndex),
+}
+
+impl Purpose {
+    fn arrival(self, socket: Connection, remote: String) -> Arrival {
+        match self {
+            Self::Control => Arrival::ControlTcp(socket),
+            Self::Service(service) => Arrival::Service {
+                service,
+                socket,
+                remote,
+            },
+        }
+    }
+}
+
+/// A socket and its TLS.
+pub(crate) type Connection = LocalConnection<Socket>;
 
 #[derive(Debug)]
 enum ListenSocket {
@@ -48,6 +82,10 @@ enum ListenSocket {
 
 /// Binds the listener of a service; its real address comes with it.
 pub(crate) async fn listen(local: LocalListen) -> Result<(Listener, String), String> {
+    let tls = match &local {
+        LocalListen::Tcp { tls, .. } => tls.clone(),
+        _ => None,
+    };
     // Resolving a name may block.
     let bound = spawn_blocking(move || local_socket::listen(&local)).await;
     let LocalListener { socket, address, lock } = bound.map_err(|_| "the listener's thread died".to_owned())??;
@@ -58,25 +96,29 @@ pub(crate) async fn listen(local: LocalListen) -> Result<(Listener, String), Str
     let listener = Listener {
         socket: socket.map_err(|error| os_text(&error))?,
         address: address.clone(),
+        tls,
         _lock: lock,
     };
     Ok((listener, address))
 }
 
 /// Accepts for ever. Waiting for the driver is the back-pressure on those who connect.
-pub(crate) async fn accept(listener: Listener, service: ServiceIndex, arrivals: Arrivals) {
+pub(crate) async fn accept(listener: Listener, purpose: Purpose, arrivals: Arrivals, tls: Arc<Tls>, spawner: Spawner) {
     let mut backoff = Backoff::default();
+    let mut handshakes = Handshakes::default();
     loop {
         match accept_one(&listener).await {
             Ok((socket, remote)) => {
                 backoff.on_success();
-                let arrival = Arrival::Service {
-                    service,
-                    socket,
-                    remote,
-                };
-                if arrivals.send(arrival).await.is_err() {
-                    return;
+                if let Some(config) = &listener.tls {
+                    let config = tls.link_server(config, &[]);
+                    let secured = config.and_then(|config| Connection::server(socket, config));
+                    handshakes.begin(secured, purpose, remote, &listener.address, &arrivals, &spawner);
+                } else {
+                    let arrival = purpose.arrival(Connection::plain(socket), remote);
+                    if arrivals.send(arrival).await.is_err() {
+                        return;
+                    }
                 }
             }
             Err(error) => {
@@ -88,6 +130,50 @@ pub(crate) async fn accept(listener: Listener, service: ServiceIndex, arrivals: 
                 sleep(pause).await;
             }
         }
+    }
+}
+
+/// The handshakes of one listener, oldest first. Each ends when its sender is dropped.
+#[derive(Default)]
+struct Handshakes(VecDeque<async_channel::Sender<Infallible>>);
+
+impl Handshakes {
+    fn begin(
+        &mut self,
+        secured: Result<Connection, String>,
+        purpose: Purpose,
+        remote: String,
+        address: &str,
+        arrivals: &Arrivals,
+        spawner: &Spawner,
+    ) {
+        self.0.retain(|handshake| !handshake.is_closed());
+        if self.0.len() >= LOCAL_HANDSHAKES {
+            self.0.pop_front();
+        }
+        let (alive, dropped) = async_channel::bounded(1);
+        self.0.push_back(alive);
+        let (address, arrivals) = (address.to_owned(), arrivals.clone());
+        spawner.spawn(async move {
+            let handshake = async {
+                let mut connection = secured?;
+                poll_fn(|cx| connection.poll_handshake(cx)).await?;
+                Ok::<_, String>(connection)
+            };
+            let whole = async {
+                match timeout(LOCAL_HANDSHAKE_LIMIT, handshake).await {
+                    // The driver is gone: nobody needs it.
+                    Ok(Ok(connection)) => drop(arrivals.send(purpose.arrival(connection, remote)).await),
+                    Ok(Err(text)) => tracing::warn!("TLS handshake with {remote} on {address} failed: {text}"),
+                    Err(_) => tracing::debug!("TLS handshake with {remote} on {address} took too long"),
+                }
+            };
+            let dropped = async {
+                // Nothing is ever sent.
+                let _ = dropped.recv().await;
+            };
+            or(whole, dropped).await;
+        });
     }
 }
 
@@ -105,19 +191,37 @@ async fn accept_one(listener: &Listener) -> io::Result<(Socket, String)> {
     }
 }
 
-/// Connects a socket for a service.
-pub(crate) async fn connect(to: LocalTarget) -> Result<Socket, String> {
+/// Connects a socket for a service, and does its handshake.
+pub(crate) async fn connect(to: LocalTarget, tls: Arc<Tls>) -> Result<Connection, String> {
     match to {
-        LocalTarget::Tcp { address, tls: None } => match timeout(CONNECT_LIMIT, tcp::connect(&address)).await {
-            Ok(result) => result.map(|(stream, _)| Socket::tcp(stream)),
-            Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
-        },
+        LocalTarget::Tcp { address, tls: config } => {
+            let connected = connect_tcp(&address, config.as_deref().map(|config| (config, &*tls)));
+            let too_late = |_| Err(format!("dial tcp {address}: i/o timeout"));
+            timeout(CONNECT_LIMIT, connected).await.unwrap_or_else(too_late)
+        }
         LocalTarget::Unix { path } => match timeout(CONNECT_LIMIT, connect_unix(&path)).await {
-            Ok(result) => result.map_err(|error| local_socket::dial_unix_text(&path, &error)),
+            Ok(result) => match result {
+                Ok(socket) => Ok(Connection::plain(socket)),
+                Err(error) => Err(local_socket::dial_unix_text(&path, &error)),
+            },
             Err(_) => Err(format!("dial unix {path}: i/o timeout")),
         },
         other => Err(format!("this adapter cannot connect there: {other:?}")),
     }
+}
+
+async fn connect_tcp(address: &str, tls: Option<(&str, &Tls)>) -> Result<Connection, String> {
+    let Some((config, tls)) = tls else {
+        let (stream, _) = tcp::connect(address).await?;
+        return Ok(Connection::plain(Socket::tcp(stream)));
+    };
+    let (host, _) = split_host_port(address)?;
+    let (config, name) = tls.link_client(config, host, &[])?;
+    let (stream, _) = tcp::connect(address).await?;
+    let mut connection = Connection::client(Socket::tcp(stream), config, name)?;
+    let secured = poll_fn(|cx| connection.poll_handshake(cx)).await;
+    secured.map_err(|text| format!("TLS handshake with {address} failed: {text}"))?;
+    Ok(connection)
 }
 
 async fn connect_unix(path: &str) -> io::Result<Socket> {
@@ -130,7 +234,7 @@ async fn connect_unix(path: &str) -> io::Result<Socket> {
 }
 
 /// Opens an accepted stream, and serves it when its socket is connected.
-pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Socket>, end: SecureEnd) {
+pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Connection>, end: SecureEnd) {
     if poll_fn(|cx| end.poll_handshake(cx)).await
         && let Ok(socket) = socket.recv().await
     {
@@ -139,7 +243,7 @@ pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Socket>, end: Secur
 }
 
 /// Carries bytes both ways until both directions have ended or one side broke.
-pub(crate) async fn serve(socket: Socket, end: SecureEnd) {
+pub(crate) async fn serve(socket: Connection, end: SecureEnd) {
     let mut proxy = Proxy::new(socket, end);
     loop {
         let mut tick = pin!(None);
@@ -182,11 +286,6 @@ enum Stream {
 }
 
 impl Socket {
-    /// Nobody wants it any more.
-    pub(crate) fn break_off(&self) {
-        local_socket::break_off(LocalSocket::as_fd(self));
-    }
-
     fn tcp(stream: Async<TcpStream>) -> Self {
         Self::new(Stream::Tcp(stream))
     }

@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
 use crate::links::Connection;
-use crate::services::Socket;
+use crate::services;
 
 /// Arrivals that may wait for the driver; who brings more waits.
 pub(crate) const ARRIVALS: usize = 256;
@@ -33,15 +33,17 @@ pub(crate) enum Arrival {
     LinkClosed(LinkId, &'static str),
     /// A connection on a control service's Unix socket.
     Control(UnixStream),
+    /// A connection on a control service's TCP socket.
+    ControlTcp(services::Connection),
     /// A listener of a service accepted a connection.
     Service {
         /// The listener's service.
         service: ServiceIndex,
-        socket: Socket,
+        socket: services::Connection,
         remote: String,
     },
     /// A connect for a service has ended; with the pipe it is to be.
-    Connected(TaskId, PipeId, Result<Socket, String>),
+    Connected(TaskId, PipeId, Result<services::Connection, String>),
     /// The configuration was read again.
     ConfigRead(TaskId, Result<FreshConfig, ReloadError>),
     /// Any other task has ended.
@@ -59,6 +61,7 @@ impl fmt::Debug for Arrival {
             Self::Dialed(..) => "Dialed",
             Self::LinkClosed(..) => "LinkClosed",
             Self::Control(_) => "Control",
+            Self::ControlTcp(_) => "ControlTcp",
             Self::Service { .. } => "Service",
             Self::Connected(..) => "Connected",
             Self::ConfigRead(..) => "ConfigRead",

@@ -35,7 +35,7 @@ use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
 use crate::links::{Connection, Link, ReadOutcome};
-use crate::services::{self, Socket};
+use crate::services;
 use crate::units::Units;
 
 /// Requests, arrivals and raised flags handled in one pass, each.
@@ -102,7 +102,7 @@ struct Driver<M> {
     pipes: HashMap<PipeId, DriverEnd>,
     next_pipe: u64,
     /// Pipes of services that wait for their socket.
-    sockets: HashMap<PipeId, oneshot::Sender<Socket>>,
+    sockets: HashMap<PipeId, oneshot::Sender<services::Connection>>,
     tls: Arc<Tls>,
     config_source: Option<Arc<dyn ConfigSource>>,
     reloading: Reloading,

@@ -1,19 +1,25 @@
 //! Sockets of services: listening, connecting, and carrying bytes between a socket and its pipe.
 
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::future::{Future as _, poll_fn};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::pin::pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use receptor_core::id::ServiceIndex;
 use receptor_core::node::io::{LocalListen, LocalTarget};
-use receptor_host::adapter::{LocalSocket, Progress, Proxy, SecureEnd, TICK};
+use receptor_host::adapter::{
+    LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection, LocalSocket, Progress, Proxy, SecureEnd, TICK, Tls,
+};
 use receptor_host::error_text::os_text;
 use receptor_host::local_socket::{self, Backoff, LOCAL_CLIENT, LocalListener};
 use receptor_host::socket_file::SocketLock;
+use receptor_host::tcp::split_host_port;
 use tokio::io::Interest;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::oneshot;
@@ -33,9 +39,36 @@ const UNIX_PAUSE: Duration = Duration::from_millis(20);
 pub(crate) struct Listener {
     socket: ListenSocket,
     address: String,
+    /// TLS server config of what is accepted.
+    tls: Option<String>,
     /// Of the path of a Unix socket.
     _lock: Option<SocketLock>,
 }
+
+/// What accepted connections are for.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Purpose {
+    /// A control service.
+    Control,
+    /// A service.
+    Service(ServiceIndex),
+}
+
+impl Purpose {
+    fn arrival(self, socket: Connection, remote: String) -> Arrival {
+        match self {
+            Self::Control => Arrival::ControlTcp(socket),
+            Self::Service(service) => Arrival::Service {
+                service,
+                socket,
+                remote,
+            },
+        }
+    }
+}
+
+/// A socket and its TLS.
+pub(crate) type Connection = LocalConnection<Socket>;
 
 #[derive(Debug)]
 enum ListenSocket {
@@ -45,6 +78,10 @@ enum ListenSocket {
 
 /// Binds the listener of a service; its real address comes with it.
 pub(crate) async fn listen(local: LocalListen) -> Result<(Listener, String), String> {
+    let tls = match &local {
+        LocalListen::Tcp { tls, .. } => tls.clone(),
+        _ => None,
+    };
     // Resolving a name may block.
     let bound = tokio::task::spawn_blocking(move || local_socket::listen(&local)).await;
     let LocalListener { socket, address, lock } = bound.map_err(|_| "the listener's thread died".to_owned())??;
@@ -55,25 +92,29 @@ pub(crate) async fn listen(local: LocalListen) -> Result<(Listener, String), Str
     let listener = Listener {
         socket: socket.map_err(|error| os_text(&error))?,
         address: address.clone(),
+        tls,
         _lock: lock,
     };
     Ok((listener, address))
 }
 
 /// Accepts for ever. Waiting for the driver is the back-pressure on those who connect.
-pub(crate) async fn accept(listener: Listener, service: ServiceIndex, arrivals: Arrivals) {
+pub(crate) async fn accept(listener: Listener, purpose: Purpose, arrivals: Arrivals, tls: Arc<Tls>) {
     let mut backoff = Backoff::default();
+    let mut handshakes = Handshakes::default();
     loop {
         match accept_one(&listener).await {
             Ok((socket, remote)) => {
                 backoff.on_success();
-                let arrival = Arrival::Service {
-                    service,
-                    socket,
-                    remote,
-                };
-                if arrivals.send(arrival).await.is_err() {
-                    return;
+                if let Some(config) = &listener.tls {
+                    let config = tls.link_server(config, &[]);
+                    let secured = config.and_then(|config| Connection::server(socket, config));
+                    handshakes.begin(secured, purpose, remote, &listener.address, &arrivals);
+                } else {
+                    let arrival = purpose.arrival(Connection::plain(socket), remote);
+                    if arrivals.send(arrival).await.is_err() {
+                        return;
+                    }
                 }
             }
             Err(error) => {
@@ -85,6 +126,46 @@ pub(crate) async fn accept(listener: Listener, service: ServiceIndex, arrivals: 
                 sleep(pause).await;
             }
         }
+    }
+}
+
+/// The handshakes of one listener, oldest first. Each ends when its sender is dropped.
+#[derive(Default)]
+struct Handshakes(VecDeque<oneshot::Sender<Infallible>>);
+
+impl Handshakes {
+    fn begin(
+        &mut self,
+        secured: Result<Connection, String>,
+        purpose: Purpose,
+        remote: String,
+        address: &str,
+        arrivals: &Arrivals,
+    ) {
+        self.0.retain(|handshake| !handshake.is_closed());
+        if self.0.len() >= LOCAL_HANDSHAKES {
+            self.0.pop_front();
+        }
+        let (alive, dropped) = oneshot::channel();
+        self.0.push_back(alive);
+        let (address, arrivals) = (address.to_owned(), arrivals.clone());
+        tokio::spawn(async move {
+            let handshake = async {
+                let mut connection = secured?;
+                poll_fn(|cx| connection.poll_handshake(cx)).await?;
+                Ok::<_, String>(connection)
+            };
+            tokio::select! {
+                biased;
+                done = timeout(LOCAL_HANDSHAKE_LIMIT, handshake) => match done {
+                    // The driver is gone: nobody needs it.
+                    Ok(Ok(connection)) => drop(arrivals.send(purpose.arrival(connection, remote)).await),
+                    Ok(Err(text)) => tracing::warn!("TLS handshake with {remote} on {address} failed: {text}"),
+                    Err(_) => tracing::debug!("TLS handshake with {remote} on {address} took too long"),
+                },
+                _ = dropped => {}
+            }
+        });
     }
 }
 
@@ -102,19 +183,37 @@ async fn accept_one(listener: &Listener) -> io::Result<(Socket, String)> {
     }
 }
 
-/// Connects a socket for a service.
-pub(crate) async fn connect(to: LocalTarget) -> Result<Socket, String> {
+/// Connects a socket for a service, and does its handshake.
+pub(crate) async fn connect(to: LocalTarget, tls: Arc<Tls>) -> Result<Connection, String> {
     match to {
-        LocalTarget::Tcp { address, tls: None } => match timeout(CONNECT_LIMIT, tcp::connect(&address)).await {
-            Ok(result) => result.map(|(stream, _)| Socket::Tcp(stream)),
-            Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
-        },
+        LocalTarget::Tcp { address, tls: config } => {
+            let connected = connect_tcp(&address, config.as_deref().map(|config| (config, &*tls)));
+            let too_late = |_| Err(format!("dial tcp {address}: i/o timeout"));
+            timeout(CONNECT_LIMIT, connected).await.unwrap_or_else(too_late)
+        }
         LocalTarget::Unix { path } => match timeout(CONNECT_LIMIT, connect_unix(&path)).await {
-            Ok(result) => result.map_err(|error| local_socket::dial_unix_text(&path, &error)),
+            Ok(result) => match result {
+                Ok(socket) => Ok(Connection::plain(socket)),
+                Err(error) => Err(local_socket::dial_unix_text(&path, &error)),
+            },
             Err(_) => Err(format!("dial unix {path}: i/o timeout")),
         },
         other => Err(format!("this adapter cannot connect there: {other:?}")),
     }
+}
+
+async fn connect_tcp(address: &str, tls: Option<(&str, &Tls)>) -> Result<Connection, String> {
+    let Some((config, tls)) = tls else {
+        let (stream, _) = tcp::connect(address).await?;
+        return Ok(Connection::plain(Socket::Tcp(stream)));
+    };
+    let (host, _) = split_host_port(address)?;
+    let (config, name) = tls.link_client(config, host, &[])?;
+    let (stream, _) = tcp::connect(address).await?;
+    let mut connection = Connection::client(Socket::Tcp(stream), config, name)?;
+    let secured = poll_fn(|cx| connection.poll_handshake(cx)).await;
+    secured.map_err(|text| format!("TLS handshake with {address} failed: {text}"))?;
+    Ok(connection)
 }
 
 async fn connect_unix(path: &str) -> io::Result<Socket> {
@@ -127,7 +226,7 @@ async fn connect_unix(path: &str) -> io::Result<Socket> {
 }
 
 /// Opens an accepted stream, and serves it when its socket is connected.
-pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Socket>, end: SecureEnd) {
+pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Connection>, end: SecureEnd) {
     if poll_fn(|cx| end.poll_handshake(cx)).await
         && let Ok(socket) = socket.await
     {
@@ -136,7 +235,7 @@ pub(crate) async fn serve_accepted(socket: oneshot::Receiver<Socket>, end: Secur
 }
 
 /// Carries bytes both ways until both directions have ended or one side broke.
-pub(crate) async fn serve(socket: Socket, end: SecureEnd) {
+pub(crate) async fn serve(socket: Connection, end: SecureEnd) {
     let mut proxy = Proxy::new(socket, end);
     loop {
         let mut tick = pin!(None);
@@ -170,11 +269,6 @@ pub(crate) enum Socket {
 }
 
 impl Socket {
-    /// Nobody wants it any more.
-    pub(crate) fn break_off(&self) {
-        local_socket::break_off(LocalSocket::as_fd(self));
-    }
-
     fn poll_ready(&self, cx: &mut Context<'_>, interest: Interest) -> Poll<io::Result<()>> {
         match (self, interest.is_readable()) {
             (Self::Tcp(stream), true) => stream.poll_read_ready(cx),

@@ -49,8 +49,7 @@ pub const LOCAL_CLIENT: &str = "a local client";
 pub fn listen(local: &LocalListen) -> Result<LocalListener, String> {
     let failed = |error: io::Error| os_text(&error);
     match local {
-        LocalListen::Tcp { tls: Some(_), .. } => Err("TLS of local sockets is not supported yet".to_owned()),
-        LocalListen::Tcp { bind, tls: None } => {
+        LocalListen::Tcp { bind, .. } => {
             let socket = tcp::listen(bind)?;
             socket.set_nonblocking(true).map_err(failed)?;
             let address = socket.local_addr().map_err(failed)?.to_string();

@@ -179,6 +179,11 @@ impl Records {
         self.peer_has_finished && self.plain.is_empty()
     }
 
+    /// Whether all that came are whole records: an end here cuts none of them.
+    pub fn is_between_records(&self) -> bool {
+        !self.is_handshaking && self.incoming.is_empty()
+    }
+
     /// Whether plain bytes cannot be written yet.
     pub const fn is_handshaking(&self) -> bool {
         self.is_handshaking

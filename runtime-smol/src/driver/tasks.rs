@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures_lite::future::or;
 use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::id::TaskId;
-use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
+use receptor_core::node::io::{Input, Layer, LinkInput, LocalListen, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
 use receptor_host::adapter::{Machine, SecureEnd, read_config};
 
@@ -15,7 +15,7 @@ use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;
 use crate::runner;
-use crate::services;
+use crate::services::{self, Purpose};
 use crate::sync::oneshot;
 use crate::task::spawn_blocking;
 
@@ -78,18 +78,32 @@ impl<M: Machine> Driver<M> {
                     }
                 });
             }
+            Task::ListenControlTcp { address: bind, tls } => {
+                let configs = Arc::clone(&self.tls);
+                let spawner = self.spawner.clone();
+                self.tasks.spawn(async move {
+                    let (result, listener) = listening(services::listen(LocalListen::Tcp { bind, tls }).await);
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        services::accept(listener, Purpose::Control, arrivals, configs, spawner).await;
+                    }
+                });
+            }
             Task::ListenService { service, local } => {
+                let tls = Arc::clone(&self.tls);
+                let spawner = self.spawner.clone();
                 self.tasks.spawn(async move {
                     let (result, listener) = listening(services::listen(local).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
                     if let (Ok(()), Some(listener)) = (told, listener) {
-                        services::accept(listener, service, arrivals).await;
+                        services::accept(listener, Purpose::Service(service), arrivals, tls, spawner).await;
                     }
                 });
             }
             Task::Connect { pipe, to } => {
+                let tls = Arc::clone(&self.tls);
                 self.tasks.spawn(async move {
-                    let result = services::connect(to).await;
+                    let result = services::connect(to, tls).await;
                     // The driver is gone: nobody needs the answer.
                     let _ = arrivals.send(Arrival::Connected(id, pipe, result)).await;
                 });
@@ -163,6 +177,12 @@ impl<M: Machine> Driver<M> {
                 let (pipe, local) = self.new_pipe();
                 self.input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: true }));
                 self.spawner.spawn(control::serve(stream, local));
+            }
+            Arrival::ControlTcp(socket) => {
+                let (pipe, local) = self.new_pipe();
+                self.input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: false }));
+                let end = SecureEnd::begun(local, Arc::clone(&self.tls), &Layer::Plain);
+                self.spawner.spawn(services::serve(socket, end));
             }
             Arrival::Service {
                 service,

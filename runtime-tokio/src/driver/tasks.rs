@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use receptor_core::config::{ListenerTransport, PeerTransport};
 use receptor_core::id::TaskId;
-use receptor_core::node::io::{Input, LinkInput, PipeInput, Task, TaskResult};
+use receptor_core::node::io::{Input, Layer, LinkInput, LocalListen, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
 use receptor_host::adapter::{Machine, SecureEnd, read_config};
 use tokio::sync::oneshot;
@@ -15,7 +15,7 @@ use crate::arrivals::Arrival;
 use crate::control;
 use crate::links::tcp;
 use crate::runner;
-use crate::services;
+use crate::services::{self, Purpose};
 
 impl<M: Machine> Driver<M> {
     pub(super) fn on_task(&mut self, id: TaskId, task: Task) {
@@ -76,18 +76,30 @@ impl<M: Machine> Driver<M> {
                     }
                 });
             }
+            Task::ListenControlTcp { address: bind, tls } => {
+                let configs = Arc::clone(&self.tls);
+                self.tasks.spawn(async move {
+                    let (result, listener) = listening(services::listen(LocalListen::Tcp { bind, tls }).await);
+                    let told = arrivals.send(Arrival::Done(id, result)).await;
+                    if let (Ok(()), Some(listener)) = (told, listener) {
+                        services::accept(listener, Purpose::Control, arrivals, configs).await;
+                    }
+                });
+            }
             Task::ListenService { service, local } => {
+                let tls = Arc::clone(&self.tls);
                 self.tasks.spawn(async move {
                     let (result, listener) = listening(services::listen(local).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
                     if let (Ok(()), Some(listener)) = (told, listener) {
-                        services::accept(listener, service, arrivals).await;
+                        services::accept(listener, Purpose::Service(service), arrivals, tls).await;
                     }
                 });
             }
             Task::Connect { pipe, to } => {
+                let tls = Arc::clone(&self.tls);
                 self.tasks.spawn(async move {
-                    let result = services::connect(to).await;
+                    let result = services::connect(to, tls).await;
                     // The driver is gone: nobody needs the answer.
                     let _ = arrivals.send(Arrival::Connected(id, pipe, result)).await;
                 });
@@ -161,6 +173,12 @@ impl<M: Machine> Driver<M> {
                 let (pipe, local) = self.new_pipe();
                 self.input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: true }));
                 tokio::spawn(control::serve(stream, local));
+            }
+            Arrival::ControlTcp(socket) => {
+                let (pipe, local) = self.new_pipe();
+                self.input(Input::Pipe(pipe, PipeInput::OpenControl { is_local: false }));
+                let end = SecureEnd::begun(local, Arc::clone(&self.tls), &Layer::Plain);
+                tokio::spawn(services::serve(socket, end));
             }
             Arrival::Service {
                 service,

@@ -9,6 +9,7 @@
 //! | `RECEPTOR_TEST_BINARY` | the daemon to test, instead of the one that cargo builds here |
 //! | `RECEPTOR_REQUIRE_PEERS` | `1`: a real peer or client that cannot be had fails the test instead of skipping it |
 
+mod authority;
 mod binary;
 mod control;
 mod node;
@@ -19,9 +20,11 @@ mod raw_peer;
 mod receptorctl;
 mod scratch;
 mod socket;
+mod tls_client;
 mod usage;
 mod wait;
 
+pub use authority::{Authority, Identity};
 pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, neighbours, routes, wait_for_routes};
@@ -32,6 +35,7 @@ pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};
 pub use scratch::{Process, Scratch};
 pub use socket::{Listener, Place, Socket};
+pub use tls_client::{tls_accept, tls_client};
 pub use usage::{Usage, raise_file_limit};
 pub use wait::{PATIENCE, holds_for, until};
 

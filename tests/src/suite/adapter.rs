@@ -5,11 +5,13 @@
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use receptor_core::config::Config;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
+use receptor_host::adapter::Tls;
 use receptor_host::runner::RunnerProgram;
 use serde_json::Value;
 
@@ -30,6 +32,8 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// The program that runs a unit.
     pub runner: Option<RunnerProgram>,
+    /// TLS configs.
+    pub tls: Arc<Tls>,
 }
 
 /// Tags of an advertised service.
@@ -39,8 +43,12 @@ pub type Tags = Vec<(String, String)>;
 pub trait Node: Send + Sync {
     /// Listens for streams; advertised if there are tags.
     fn listen(&self, service: &str, advertise: Option<Tags>) -> Result<Box<dyn Listener>, Error>;
+    /// Listens for streams with a TLS config.
+    fn listen_tls(&self, service: &str, tls: &str) -> Result<Box<dyn Listener>, Error>;
     /// Opens a stream.
     fn dial(&self, node: &str, service: &str) -> Result<Stream, Error>;
+    /// Opens a stream with a TLS config.
+    fn dial_tls(&self, node: &str, service: &str, tls: &str) -> Result<Stream, Error>;
     /// Opens a datagram port; advertised if there are tags.
     fn packet(&self, service: &str, advertise: Option<Tags>) -> Result<Box<dyn Packet>, Error>;
     /// Brings a connection for a backend of kind `External`.

@@ -105,6 +105,7 @@ impl Adapter for Smol {
         let mut given = receptor_smol::Options::default();
         given.data_dir = options.data_dir;
         given.runner = options.runner;
+        given.tls = options.tls;
         let executor = Arc::clone(&self.executor);
         let spawn = move |task| executor.spawn(task).detach();
         let started = self.run.within(PATIENCE, Mesh::start(config, given, spawn));
@@ -135,6 +136,16 @@ impl Node for OneNode {
             None => self.run.ask(self.mesh.listen(service))?,
         };
         Ok(Box::new(OneListener(self.run, listener)))
+    }
+
+    fn listen_tls(&self, service: &str, tls: &str) -> Result<Box<dyn Listener>, Error> {
+        let listener = self.run.ask(self.mesh.listen_tls(service, None, tls))?;
+        Ok(Box::new(OneListener(self.run, listener)))
+    }
+
+    fn dial_tls(&self, node: &str, service: &str, tls: &str) -> Result<Stream, Error> {
+        let stream = self.run.ask(self.mesh.dial_tls(node, service, tls))?;
+        Ok(self.run.stream(stream))
     }
 
     fn dial(&self, node: &str, service: &str) -> Result<Stream, Error> {

@@ -105,6 +105,7 @@ impl Adapter for Tokio {
         let mut given = receptor_tokio::Options::default();
         given.data_dir = options.data_dir;
         given.runner = options.runner;
+        given.tls = options.tls;
         let started = self.run.within(PATIENCE, Mesh::start(config, given));
         let started = started.map_err(|error| StartError::Other(format!("{error:?}")))?;
         let mesh = started.map_err(|error| match error {
@@ -136,6 +137,16 @@ impl Node for OneNode {
             None => self.run.ask(self.mesh.listen(service))?,
         };
         Ok(Box::new(OneListener(self.run.clone(), listener)))
+    }
+
+    fn listen_tls(&self, service: &str, tls: &str) -> Result<Box<dyn Listener>, Error> {
+        let listener = self.run.ask(self.mesh.listen_tls(service, None, tls))?;
+        Ok(Box::new(OneListener(self.run.clone(), listener)))
+    }
+
+    fn dial_tls(&self, node: &str, service: &str, tls: &str) -> Result<Stream, Error> {
+        let stream = self.run.ask(self.mesh.dial_tls(node, service, tls))?;
+        Ok(self.run.stream(stream))
     }
 
     fn dial(&self, node: &str, service: &str) -> Result<Stream, Error> {

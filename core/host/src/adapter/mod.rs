@@ -5,6 +5,7 @@ mod api;
 mod batch;
 mod clock;
 mod frames;
+mod local_tls;
 mod machine;
 mod pipe;
 mod proxy;
@@ -21,6 +22,7 @@ pub use api::{Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, 
 pub use batch::Batch;
 pub use clock::Clock;
 pub use frames::{FrameReader, ReadBuffer};
+pub use local_tls::{LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection};
 pub use machine::Machine;
 pub use pipe::{DriverEnd, Incoming, LocalEnd, LocalNews, pipe};
 pub use proxy::{LocalSocket, Progress, Proxy, TICK};

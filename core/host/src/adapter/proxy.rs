@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes};
 
+use super::local_tls::{LocalConnection, LocalTls};
 use super::{Incoming, SecureEnd};
 use crate::{local_socket, socket_file};
 
@@ -69,6 +70,8 @@ pub trait LocalSocket {
 #[derive(Debug)]
 pub struct Proxy<S> {
     socket: S,
+    /// What makes and reads the records of the socket, if it has TLS.
+    tls: Option<Box<LocalTls>>,
     end: SecureEnd,
     /// The handshake is done.
     is_secured: bool,
@@ -98,9 +101,11 @@ struct Over;
 
 impl<S: LocalSocket> Proxy<S> {
     /// A connection whose bytes go through `end`, after its handshake.
-    pub fn new(socket: S, end: SecureEnd) -> Self {
+    pub fn new(connection: LocalConnection<S>, end: SecureEnd) -> Self {
+        let LocalConnection { socket, tls } = connection;
         Self {
             socket,
+            tls,
             end,
             is_secured: false,
             buffer: Vec::new(),
@@ -211,24 +216,26 @@ impl<S: LocalSocket> Proxy<S> {
             return self.poll_send(cx).map_err(|_| Over);
         }
         if !self.is_inbound_ended {
+            if let Some(tls) = &mut self.tls
+                && let Poll::Ready(Err(_)) = tls.poll_flush(cx, &self.socket)
+            {
+                return Poll::Ready(Err(Over));
+            }
             return Poll::Pending;
+        }
+        if let Some(tls) = &mut self.tls {
+            ready!(tls.poll_finish(cx, &self.socket)).map_err(|_| Over)?;
         }
         self.is_inbound_done = true;
         Poll::Ready(local_socket::shut_down(self.socket.as_fd()).map_err(|_| Over))
     }
 
     fn poll_send(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let mut parts: [IoSlice<'_>; WRITE_PIECES] = std::array::from_fn(|_| IoSlice::new(&[]));
-        for (part, piece) in parts.iter_mut().zip(&self.inbound) {
-            *part = IoSlice::new(piece);
-        }
-        let (parts, total) = (&parts[..self.inbound.len()], self.inbound_bytes);
-        let sent = ready!(self.socket.poll_write(cx, &mut |socket| {
-            let count = local_socket::write(socket, parts)?;
-            let exhausted = count < total;
-            Ok(Progress { count, exhausted })
-        }));
-        let mut count = sent?;
+        let sent = match &mut self.tls {
+            Some(tls) => tls.poll_write(cx, &self.socket, &self.inbound),
+            None => self.poll_send_plain(cx),
+        };
+        let mut count = ready!(sent)?;
         self.idle_ticks = 0;
         self.inbound_bytes -= count;
         while let Some(front) = self.inbound.front_mut()
@@ -242,6 +249,19 @@ impl<S: LocalSocket> Proxy<S> {
             }
         }
         Poll::Ready(Ok(()))
+    }
+
+    fn poll_send_plain(&self, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let mut parts: [IoSlice<'_>; WRITE_PIECES] = std::array::from_fn(|_| IoSlice::new(&[]));
+        for (part, piece) in parts.iter_mut().zip(&self.inbound) {
+            *part = IoSlice::new(piece);
+        }
+        let (parts, total) = (&parts[..self.inbound.len()], self.inbound_bytes);
+        self.socket.poll_write(cx, &mut |socket| {
+            let count = local_socket::write(socket, parts)?;
+            let exhausted = count < total;
+            Ok(Progress { count, exhausted })
+        })
     }
 
     /// One read from the socket to the mesh.
@@ -280,7 +300,9 @@ impl<S: LocalSocket> Proxy<S> {
             }
         }
         // The bytes went into records: what they were in is good for the next read.
-        if let Ok(used) = std::mem::take(&mut self.outbound).try_into_mut() {
+        if self.tls.is_none()
+            && let Ok(used) = std::mem::take(&mut self.outbound).try_into_mut()
+        {
             self.buffer = used.into();
             self.buffer.clear();
         }
@@ -289,6 +311,13 @@ impl<S: LocalSocket> Proxy<S> {
 
     /// One read, or the end of the socket's bytes.
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        if let Some(tls) = &mut self.tls {
+            match ready!(tls.poll_read(cx, &self.socket))? {
+                Some(plain) => self.outbound = plain,
+                None => self.is_outbound_ended = true,
+            }
+            return Poll::Ready(Ok(()));
+        }
         let (buffer, size) = (&mut self.buffer, self.read_size);
         let received = self.socket.poll_read(cx, &mut |socket| {
             // Only now, so that idle connections hold no memory.

@@ -9,6 +9,7 @@ pub mod services;
 pub mod shutdown;
 pub mod start;
 pub mod streams;
+pub mod tls;
 pub mod work;
 
 use super::adapter::{Listener, Stream};

@@ -107,7 +107,7 @@ fn bench_with(client: TcpStream, socket: TcpStream) -> Bench {
     client.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
     let ((near, near_end), (far, far_end)) = (Side::new(), Side::new());
     Bench {
-        proxy: Some(Proxy::new(TestSocket(socket), near_end)),
+        proxy: Some(Proxy::new(LocalConnection::plain(TestSocket(socket)), near_end)),
         near,
         far,
         far_end,
