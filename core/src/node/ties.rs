@@ -28,6 +28,15 @@ pub(super) const OWN_PIPES: u64 = 1 << 63;
 /// Why a handshake that takes too long fails; [`HANDSHAKE_LIMIT`] says how long that is.
 const TOO_SLOW: &str = "TLS handshake: not done within 15 s";
 
+/// What stands in the reason for a failure if TLS refused one of the ends.
+const REFUSAL: &str = "CRYPTO_ERROR";
+
+/// What the other end of a stream learns if a handshake was refused here, and not there.
+fn told_to_the_refused(failure: &str) -> Option<String> {
+    let (_, reason) = failure.split_once("CRYPTO_ERROR (local)")?;
+    Some(alloc::format!("{REFUSAL} (remote){reason}"))
+}
+
 /// One stream and its pipe.
 #[derive(Debug)]
 pub(super) struct Tie {
@@ -341,6 +350,8 @@ impl Node {
                 Some(Owner::Arriving | Owner::Connecting(_) | Owner::Peer(_))
             );
             let reason = match (plain.lost, failure) {
+                // An alert says more than the end of the stream behind it.
+                (Some(_), Some(reason)) if reason.contains(REFUSAL) => Some(reason),
                 (Some(reason), _) | (None, Some(reason)) => Some(reason),
                 (None, None) => is_waited_for.then(|| "connection closed".into()),
             };
@@ -350,6 +361,10 @@ impl Node {
         } else if let Some(&Owner::Tie(key)) = self.owners.get(&conn)
             && let Some(tie) = self.ties.get_mut(&key)
         {
+            let refusal = failure
+                .as_deref()
+                .filter(|_| !tie.is_secured)
+                .and_then(told_to_the_refused);
             match (&mut tie.user, failure) {
                 (User::Adapter(user), failure) if user.is_some() => {
                     let reason = failure.unwrap_or_else(|| "the dial was given up".into());
@@ -362,6 +377,14 @@ impl Node {
                     self.log(Level::Debug, alloc::format!("mesh stream ended: {reason}"));
                 }
                 (User::Adapter(_) | User::Socket(_) | User::Node(_), _) => {}
+            }
+            if let Some(refusal) = refusal
+                && let Some(tie) = self.ties.remove(&key)
+            {
+                // The alert is under way; where it does not arrive, this does.
+                self.owners.remove(&conn);
+                self.stash.remove(&conn);
+                self.conn_abort(now, tie.stream, &refusal);
             }
         }
         self.services.on_closed(id);
@@ -389,7 +412,7 @@ impl Node {
             Some(Owner::Session(key)) => self.session_conn_lost(now, key, conn, reason),
             Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
             Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
-            Some(Owner::Arriving) => self.log(Level::Debug, alloc::format!("control session refused: {reason}")),
+            Some(Owner::Arriving) => self.log(Level::Info, alloc::format!("control session refused: {reason}")),
             // Of streams that are tied to other pipes.
             Some(
                 Owner::Dialing(..)
@@ -403,7 +426,7 @@ impl Node {
     }
 
     fn refused(&mut self, reason: &str) {
-        self.log(Level::Debug, alloc::format!("stream for a service refused: {reason}"));
+        self.log(Level::Info, alloc::format!("stream for a service refused: {reason}"));
     }
 
     /// Ends handshakes that take too long.

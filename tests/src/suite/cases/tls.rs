@@ -123,7 +123,7 @@ pub fn a_certificate_of_one_node_is_not_good_for_another(bench: &Bench) {
     assert_eq!(control.command("connect near control out").unwrap(), "Connecting");
     assert_eq!(control.rest().unwrap_or_default(), b"", "no greeting");
 
-    for (at, to, reason) in [("far", "near", "(remote): tls: "), ("near", "far", expected)] {
+    for (at, to, reason) in [("far", "near", "(remote): "), ("near", "far", expected)] {
         let command =
             format!(r#"{{"command":"work","subcommand":"submit","node":"{to}","worktype":"cat","tlsclient":"out"}}"#);
         let line = format!("work submit {command}");
