@@ -190,7 +190,8 @@ const LEGAL: &[(ChangeKind, &[Phase])] = {
         (ChangeKind::Canceled, &[Waiting, Starting, Launched, Running]),
         (ChangeKind::ClassicCanceled, &[Interrupted]),
         (ChangeKind::Failed, &[Waiting, Starting, Queued, Started]),
-        (ChangeKind::Lost, &[Starting, Launched, Running]),
+        // A classic runner may live without a record that says so.
+        (ChangeKind::Lost, &[Waiting, Starting, Launched, Running]),
         (ChangeKind::StdinComplete, &[Queued]),
         (ChangeKind::Contacted, &[Queued, Started, Complete]),
         (ChangeKind::RemoteAccepted, &[Queued]),

@@ -241,8 +241,9 @@ fn cancelling_a_queued_unit_ends_it_and_a_started_one_only_marks_it() {
 
 #[test]
 fn snapshot_of_the_table() {
-    use Phase::{Complete, Foreign, Launched, Queued, Running, Started, Starting, Waiting};
-    let phases = [Waiting, Starting, Launched, Running, Queued, Started, Complete, Foreign];
+    use Phase::{Complete, Foreign, Interrupted, Launched, Queued, Running, Started, Starting, Waiting};
+    let command = [Waiting, Starting, Launched, Running, Interrupted];
+    let phases = [&command[..], &[Queued, Started, Complete, Foreign]].concat();
     let kinds: Vec<_> = all_changes().iter().map(Change::kind).collect();
     let text =
         |&kind: &ChangeKind, &phase: &Phase| String::from(if is_legal(kind, phase) { "legal" } else { "refused" });

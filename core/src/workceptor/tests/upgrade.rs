@@ -164,6 +164,14 @@ fn a_living_classic_runner_is_followed_and_its_end_told() {
 }
 
 #[test]
+fn a_runner_that_no_record_names_and_that_is_gone_when_looked_for_ends_its_unit() {
+    let mut bench = Bench::new(&classic(0, "Not started yet", 0), found(RunnerKind::Classic));
+    bench.attach(false, true);
+    assert_eq!(bench.end().0, State::Failed);
+    assert!(bench.tasks.is_empty(), "nobody is looked for again: {:?}", bench.tasks);
+}
+
+#[test]
 fn a_runner_that_no_record_names_is_followed_too() {
     for (kind, record) in [
         (RunnerKind::Classic, classic(0, "Not started yet", 0)),
