@@ -215,8 +215,8 @@ pub enum PeerTransport {
 pub struct HttpProxy {
     /// `HOST:PORT`.
     pub address: String,
-    /// Value of the header `Proxy-Authorization`.
-    pub authorization: Option<String>,
+    /// `USER:PASSWORD`, for HTTP basic authentication.
+    pub credentials: Option<String>,
 }
 
 /// The HTTP proxies that WebSocket peers are dialled through, in the form of the environment variables of the same names.

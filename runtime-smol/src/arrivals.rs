@@ -9,7 +9,7 @@ use receptor_core::node::io::{ReloadError, TaskResult};
 use receptor_core::workceptor::{RunnerEvent, UnitId};
 use receptor_host::adapter::FreshConfig;
 
-use crate::links::Connection;
+use crate::links::Linked;
 use crate::services;
 use crate::sync::mpsc;
 
@@ -21,15 +21,10 @@ pub(crate) type Arrivals = mpsc::Sender<Arrival>;
 
 /// One thing brought.
 pub(crate) enum Arrival {
-    /// A listener accepted a connection.
-    Accepted {
-        /// The listener's backend.
-        backend: BackendId,
-        connection: Box<dyn Connection>,
-        remote: String,
-    },
+    /// A listener of this backend accepted a connection.
+    Accepted(BackendId, Linked),
     /// A dial has ended.
-    Dialed(TaskId, Result<(Box<dyn Connection>, String), String>),
+    Dialed(TaskId, Result<Linked, String>),
     /// A closed link is flushed.
     LinkClosed(LinkId, &'static str),
     /// A connection on a control service's Unix socket.
@@ -58,7 +53,7 @@ pub(crate) enum Arrival {
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Accepted { .. } => "Accepted",
+            Self::Accepted(..) => "Accepted",
             Self::Dialed(..) => "Dialed",
             Self::LinkClosed(..) => "LinkClosed",
             Self::Control(_) => "Control",

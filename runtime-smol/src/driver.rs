@@ -21,8 +21,8 @@ use receptor_core::node::io::{Input, Layer, LinkInput, LinkOutput, Output, PipeI
 use receptor_core::time::Now;
 use receptor_host::UnitStore;
 use receptor_host::adapter::{
-    self, ConfigSource, DriverEnd, End, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadBuffer, ReadySet, Reloading,
-    SecureEnd, Source, Tls, UnitWorker,
+    self, ConfigSource, DriverEnd, End, LinkMaker, LocalEnd, LocalNews, Machine, MeshEvent, Quic, ReadBuffer, ReadySet,
+    Reloading, SecureEnd, Source, Tls, UnitWorker,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::runner::RunnerProgram;
@@ -32,7 +32,7 @@ use self::timer::Timer;
 use crate::arrivals::{ARRIVALS, Arrival, Arrivals};
 use crate::clock::Clock;
 use crate::handle::Request;
-use crate::links::{Connection, Link, ReadOutcome};
+use crate::links::{Link, Linked, NewLink, ReadOutcome};
 use crate::services;
 use crate::sync::{broadcast, mpsc, oneshot};
 use crate::task::{Budget, JoinSet, Spawner};
@@ -94,7 +94,7 @@ struct Driver<M> {
     /// Tasks that live as long as the driver: listeners, and connections to runners.
     tasks: JoinSet,
     links: HashMap<LinkId, Link>,
-    next_link: u64,
+    link_maker: Arc<LinkMaker>,
     /// Links that may have something to write.
     to_write: Vec<LinkId>,
     /// All links read into this one.
@@ -148,6 +148,7 @@ impl<M: Machine> Driver<M> {
             started,
         } = parts;
         let ready = Arc::new(ReadySet::default());
+        let link_maker = Arc::new(LinkMaker::new(Arc::clone(&ready)));
         if let Some(quic) = &quic {
             quic.attach(ready.flag(Source::Quic));
         }
@@ -171,7 +172,7 @@ impl<M: Machine> Driver<M> {
             tasks: JoinSet::new(spawner.clone()),
             spawner,
             links: HashMap::new(),
-            next_link: 1,
+            link_maker,
             to_write: Vec::new(),
             read_buffer: ReadBuffer::default(),
             frames: Vec::new(),
@@ -277,7 +278,7 @@ impl<M: Machine> Driver<M> {
             match output {
                 Output::Link(link, LinkOutput::Ready) => {
                     if let Some(state) = self.links.get_mut(&link) {
-                        state.frames_wait = true;
+                        *state.frames_wait() = true;
                         self.to_write.push(link);
                     }
                 }
@@ -304,24 +305,33 @@ impl<M: Machine> Driver<M> {
 
     // Links.
 
-    fn add_link(&mut self, connection: Box<dyn Connection>) -> LinkId {
-        let id = LinkId(self.next_link);
-        self.next_link += 1;
-        self.links
-            .insert(id, Link::new(connection, self.ready.flag(Source::Link(id))));
+    fn add_link(&mut self, connection: NewLink) -> LinkId {
+        let (id, link) = match connection {
+            NewLink::Plain(connection) => {
+                let (id, flag) = self.link_maker.link();
+                (id, Link::plain(connection, flag))
+            }
+            NewLink::Layered(frames) => (frames.link(), Link::layered(frames)),
+        };
+        self.links.insert(id, link);
         id
     }
 
-    fn on_link_up(&mut self, backend: BackendId, connection: Box<dyn Connection>, remote: String) {
+    fn on_link_up(&mut self, backend: BackendId, linked: Linked) {
+        let Linked {
+            connection,
+            remote,
+            certified,
+        } = linked;
         let link = self.add_link(connection);
-        self.input(Input::Link(
-            link,
-            LinkInput::Up {
-                backend,
-                remote,
-                certified: None,
-            },
-        ));
+        let up = LinkInput::Up {
+            backend,
+            remote,
+            certified,
+        };
+        self.input(Input::Link(link, up));
+        // What came with it counts before the next connection.
+        self.on_link_woken(link);
     }
 
     fn on_link_woken(&mut self, id: LinkId) {
@@ -365,20 +375,32 @@ impl<M: Machine> Driver<M> {
                 Poll::Ready(Err(error)) => return Err(os_text(&error)),
                 Poll::Ready(Ok(())) => {}
             }
-            if !link.frames_wait {
+            if !*link.frames_wait() {
                 return Ok(());
             }
             self.machine.pull_frames(self.now, id, link.room(), &mut self.frames);
-            link.frames_wait = !self.frames.is_empty();
+            *link.frames_wait() = !self.frames.is_empty();
             link.enqueue(&mut self.frames);
         }
     }
 
-    /// Hands the connection to a task that flushes and closes it; the end is reported from there, once.
+    /// Lets a task flush and close the connection; the end is reported from there, once.
     fn close_link(&mut self, id: LinkId) {
-        let Some(mut link) = self.links.remove(&id) else { return };
+        let Some(link) = self.links.get_mut(&id) else { return };
         self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
         link.enqueue(&mut self.frames);
+        if let Link::Layered {
+            frames,
+            frames_wait,
+            is_closing,
+        } = link
+        {
+            (*frames_wait, *is_closing) = (false, true);
+            return frames.close();
+        }
+        let Some(Link::Plain(mut link)) = self.links.remove(&id) else {
+            return;
+        };
         let arrivals = self.arrivals_in.clone();
         self.spawner.spawn(async move {
             let reason = link.flush_and_shut_down().await;
@@ -487,9 +509,17 @@ impl<M: Machine> Driver<M> {
             self.machine.pull_frames(self.now, id, usize::MAX, &mut self.frames);
             link.enqueue(&mut self.frames);
             closing.spawn(async move {
-                link.flush_and_shut_down().await;
-                // Else a peer that still writes finds the connection broken, and may lose what it has not yet read.
-                link.linger().await;
+                match link {
+                    Link::Plain(mut link) => {
+                        link.flush_and_shut_down().await;
+                        // Else a peer that still writes finds the connection broken, and may lose what it has not yet read.
+                        link.linger().await;
+                    }
+                    Link::Layered { frames, .. } => {
+                        frames.close();
+                        poll_fn(|cx| frames.poll_ended(cx)).await;
+                    }
+                }
             });
         }
         // Who is not done by then is cut off.

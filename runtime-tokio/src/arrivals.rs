@@ -9,7 +9,7 @@ use receptor_host::adapter::FreshConfig;
 use tokio::net::UnixStream;
 use tokio::sync::mpsc;
 
-use crate::links::Connection;
+use crate::links::Linked;
 use crate::services;
 
 /// Arrivals that may wait for the driver; who brings more waits.
@@ -20,15 +20,10 @@ pub(crate) type Arrivals = mpsc::Sender<Arrival>;
 
 /// One thing brought.
 pub(crate) enum Arrival {
-    /// A listener accepted a connection.
-    Accepted {
-        /// The listener's backend.
-        backend: BackendId,
-        connection: Box<dyn Connection>,
-        remote: String,
-    },
+    /// A listener of this backend accepted a connection.
+    Accepted(BackendId, Linked),
     /// A dial has ended.
-    Dialed(TaskId, Result<(Box<dyn Connection>, String), String>),
+    Dialed(TaskId, Result<Linked, String>),
     /// A closed link is flushed.
     LinkClosed(LinkId, &'static str),
     /// A connection on a control service's Unix socket.
@@ -57,7 +52,7 @@ pub(crate) enum Arrival {
 impl fmt::Debug for Arrival {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Accepted { .. } => "Accepted",
+            Self::Accepted(..) => "Accepted",
             Self::Dialed(..) => "Dialed",
             Self::LinkClosed(..) => "LinkClosed",
             Self::Control(_) => "Control",

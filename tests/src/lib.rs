@@ -4,8 +4,10 @@
 //! everything decided by one seed. [`pair`] is its smallest case, [`relay`] a single node among neighbours played by hand,
 //! [`line`] three nodes with nothing of its own between them.
 //! [`mixed`] is a mesh of the network parts of our nodes and of models of the classic node.
-//! [`suite`] binds the runtime adapters to each other. [`live`] runs real daemons. The suites are in `tests/`.
+//! [`certificates`] is an authority for them. [`suite`] binds the runtime adapters to each other. [`live`] runs real daemons.
+//! The suites are in `tests/`.
 
+pub mod certificates;
 pub mod counting;
 pub mod line;
 pub mod live;

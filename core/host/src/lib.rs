@@ -26,6 +26,7 @@ pub mod socket_file;
 pub mod store;
 pub mod tcp;
 pub mod tls_files;
+pub mod udp;
 mod unix_path;
 
 pub use store::{Scan, UnitDir, UnitStore};

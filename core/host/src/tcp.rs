@@ -52,7 +52,7 @@ pub fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
     addresses(address).map_err(|text| format!("dial tcp: {text}"))
 }
 
-fn addresses(address: &str) -> Result<Vec<SocketAddr>, String> {
+pub(crate) fn addresses(address: &str) -> Result<Vec<SocketAddr>, String> {
     let (host, port) = split_host_port(address)?;
     let host = if host.is_empty() { "localhost" } else { host };
     let found: Vec<_> = (host, port)
@@ -68,8 +68,17 @@ fn addresses(address: &str) -> Result<Vec<SocketAddr>, String> {
 
 /// Binds a listener to `HOST:PORT`; blocks on the name server if the host is a name.
 pub fn listen(address: &str) -> Result<TcpListener, String> {
-    let failed = |text: String| format!("listen tcp {address}: {text}");
-    let (host, port) = split_host_port(address).map_err(|text| format!("listen tcp: {text}"))?;
+    bind_any("tcp", address, bind)
+}
+
+/// Binds to the first of the addresses that works.
+pub(crate) fn bind_any<S>(
+    network: &str,
+    address: &str,
+    bind: impl Fn(SocketAddr) -> io::Result<S>,
+) -> Result<S, String> {
+    let failed = |text: String| format!("listen {network} {address}: {text}");
+    let (host, port) = split_host_port(address).map_err(|text| format!("listen {network}: {text}"))?;
     let candidates = if host.is_empty() {
         // The IPv6 wildcard takes IPv4 too; without IPv6 in the kernel there is the other one.
         vec![
@@ -77,12 +86,12 @@ pub fn listen(address: &str) -> Result<TcpListener, String> {
             (Ipv4Addr::UNSPECIFIED, port).into(),
         ]
     } else {
-        addresses(address).map_err(|text| format!("listen tcp: {text}"))?
+        addresses(address).map_err(|text| format!("listen {network}: {text}"))?
     };
     let mut last = String::new();
     for candidate in candidates {
         match bind(candidate) {
-            Ok(listener) => return Ok(listener),
+            Ok(socket) => return Ok(socket),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
                 return Err(failed(format!("bind: {}", os_text(&error))));
             }
@@ -90,6 +99,11 @@ pub fn listen(address: &str) -> Result<TcpListener, String> {
         }
     }
     Err(failed(last))
+}
+
+/// How long one of `left` addresses that are tried in turn may take, if there is so much time for all of them.
+pub fn share(time: Duration, left: usize) -> Duration {
+    time / u32::try_from(left.max(1)).unwrap_or(u32::MAX)
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpListener> {

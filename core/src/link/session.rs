@@ -75,6 +75,8 @@ pub enum Refusal {
     RejectedByPeer,
     /// The backend it came from is gone, or has other conditions now.
     Reconfigured,
+    /// So many newer connections of peers that are not known wait.
+    Crowded(usize),
     /// There is no room for another node, or its name is too long.
     NoRoom,
 }
@@ -109,6 +111,7 @@ impl fmt::Display for Refusal {
             Self::Idle(limit) => write!(f, "nothing received for {} s", limit.as_secs_f64()),
             Self::RejectedByPeer => f.write_str("rejected by the other side"),
             Self::Reconfigured => f.write_str("its backend has changed in the configuration"),
+            Self::Crowded(limit) => write!(f, "{limit} newer connections wait for their peers' first word"),
             Self::NoRoom => f.write_str("the table of nodes has no room for it"),
         }
     }

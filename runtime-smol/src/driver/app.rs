@@ -10,6 +10,7 @@ use receptor_host::adapter::{Datagram, DropFlag, End, Machine, MeshEvent, Secure
 
 use super::Driver;
 use crate::handle::{Accepted, ListenerParts, Request};
+use crate::links::{Linked, NewLink};
 use crate::socket::{self, SocketParts, SocketSender};
 use crate::sync::{broadcast, mpsc, oneshot};
 
@@ -127,7 +128,14 @@ impl<M: Machine> Driver<M> {
                 backend,
                 connection,
                 remote,
-            } => self.on_link_up(backend, connection, remote),
+            } => {
+                let linked = Linked {
+                    connection: NewLink::Plain(connection),
+                    remote,
+                    certified: None,
+                };
+                self.on_link_up(backend, linked);
+            }
             Request::Shutdown => self.end = Some(End::Shutdown),
         }
     }

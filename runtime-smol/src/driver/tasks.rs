@@ -4,16 +4,16 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use futures_lite::future::or;
-use receptor_core::config::{ListenerTransport, PeerTransport};
+use receptor_core::config::PeerTransport;
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, Layer, LinkInput, LocalListen, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
-use receptor_host::adapter::{Machine, SecureEnd, read_config};
+use receptor_host::adapter::{Machine, PeerAt, SecureEnd, read_config};
 
 use super::Driver;
 use crate::arrivals::Arrival;
 use crate::control;
-use crate::links::tcp;
+use crate::links::{Linked, Listener, ListenerParts, layered, udp};
 use crate::runner;
 use crate::services::{self, Purpose};
 use crate::sync::oneshot;
@@ -26,22 +26,30 @@ impl<M: Machine> Driver<M> {
             Task::Listen {
                 backend,
                 address,
-                transport: ListenerTransport::Tcp { tls: None },
-                ..
+                transport,
+                handshakes,
+                links: limit,
             } => {
                 let (stop, stopped) = oneshot::channel();
                 self.listeners.insert(backend, stop);
+                let parts = ListenerParts {
+                    handshakes,
+                    limit,
+                    links: Arc::clone(&self.link_maker),
+                    tls: Arc::clone(&self.tls),
+                    spawner: self.spawner.clone(),
+                };
                 self.tasks.spawn(async move {
-                    let (result, listener) = listening(tcp::listen(address).await);
+                    let (result, listener) = listening(Listener::bind(address, transport, parts).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
                     if let (Ok(()), Some(listener)) = (told, listener) {
                         let asked = or(async { stopped.recv().await.ok() }, async {
-                            tcp::accept(listener, backend, arrivals.clone()).await;
+                            listener.accept(backend, &arrivals).await;
                             None
                         })
                         .await;
+                        listener.close().await;
                         if let Some(id) = asked {
-                            // The socket is closed by now.
                             let _ = arrivals.send(Arrival::Done(id, TaskResult::Unlistened)).await;
                         }
                     }
@@ -63,10 +71,26 @@ impl<M: Machine> Driver<M> {
             }
             Task::Dial {
                 address,
-                transport: PeerTransport::Tcp { tls: None },
+                transport: PeerTransport::Udp,
                 ..
             } => {
-                self.tasks.spawn(tcp::dial(id, address, arrivals));
+                let (links, spawner) = (Arc::clone(&self.link_maker), self.spawner.clone());
+                self.tasks.spawn(udp::dial(id, address, links, arrivals, spawner));
+            }
+            Task::Dial {
+                address,
+                transport,
+                proxy,
+                ..
+            } => {
+                let peer = PeerAt {
+                    address,
+                    transport,
+                    proxy,
+                };
+                let (links, tls) = (Arc::clone(&self.link_maker), Arc::clone(&self.tls));
+                let spawner = self.spawner.clone();
+                self.tasks.spawn(layered::dial(id, peer, tls, links, arrivals, spawner));
             }
             Task::ListenControl { path, mode } => {
                 self.tasks.spawn(async move {
@@ -148,21 +172,21 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn on_arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Accepted {
-                backend,
-                connection,
-                remote,
-            } => self.on_link_up(backend, connection, remote),
-            Arrival::Dialed(id, Ok((connection, remote))) => {
+            Arrival::Accepted(backend, linked) => self.on_link_up(backend, linked),
+            Arrival::Dialed(id, Ok(linked)) => {
+                let Linked {
+                    connection,
+                    remote,
+                    certified,
+                } = linked;
                 let link = self.add_link(connection);
-                self.input(Input::Done(
-                    id,
-                    TaskResult::Dialed {
-                        link,
-                        remote,
-                        certified: None,
-                    },
-                ));
+                let dialed = TaskResult::Dialed {
+                    link,
+                    remote,
+                    certified,
+                };
+                self.input(Input::Done(id, dialed));
+                self.on_link_woken(link);
             }
             Arrival::Dialed(id, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::LinkClosed(link, reason) => {

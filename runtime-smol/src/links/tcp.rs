@@ -4,24 +4,24 @@ use std::io::{self, IoSlice};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_io::Async;
 use futures_lite::io::{AsyncRead, AsyncWrite};
-use receptor_core::id::{BackendId, TaskId};
+use receptor_core::id::BackendId;
 use receptor_host::error_text::os_text;
 use receptor_host::tcp;
 
-use super::Connection;
+use super::{Connection, Linked, NewLink};
 use crate::arrivals::{Arrival, Arrivals};
 use crate::task::spawn_blocking;
 use crate::time::{sleep, timeout};
 
-/// A dial that takes longer has failed, name resolution included.
-const DIAL_LIMIT: Duration = Duration::from_secs(15);
+/// All addresses of a name are tried within this time; who dials may have less, for handshakes and all.
+const CONNECT_LIMIT: Duration = Duration::from_secs(14);
 
 /// Pause after a failed accept: mostly there are no file descriptors left, and trying at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A connected socket.
 pub(crate) struct Connected {
@@ -31,7 +31,7 @@ pub(crate) struct Connected {
 }
 
 impl Connected {
-    fn new(stream: Async<TcpStream>) -> Self {
+    pub(crate) fn new(stream: Async<TcpStream>) -> Self {
         if let Err(error) = tcp::set_link_options(&stream) {
             // Only speed is at stake; a broken socket is found by its first read.
             tracing::debug!("setting TCP options failed: {}", os_text(&error));
@@ -100,16 +100,16 @@ pub(crate) async fn listen(address: String) -> Result<(Async<TcpListener>, Strin
 }
 
 /// Accepts for ever. Waiting for the driver is the back-pressure on those who connect.
-pub(crate) async fn accept(listener: Async<TcpListener>, backend: BackendId, arrivals: Arrivals) {
+pub(crate) async fn accept(listener: &Async<TcpListener>, backend: BackendId, arrivals: &Arrivals) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let arrival = Arrival::Accepted {
-                    backend,
-                    connection: Box::new(Connected::new(stream)),
+                let linked = Linked {
+                    connection: NewLink::Plain(Box::new(Connected::new(stream))),
                     remote: remote.to_string(),
+                    certified: None,
                 };
-                if arrivals.send(arrival).await.is_err() {
+                if arrivals.send(Arrival::Accepted(backend, linked)).await.is_err() {
                     return;
                 }
             }
@@ -121,28 +121,17 @@ pub(crate) async fn accept(listener: Async<TcpListener>, backend: BackendId, arr
     }
 }
 
-/// Dials and reports the result of `task`.
-pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
-    let result = match timeout(DIAL_LIMIT, connect(&address)).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
-    };
-    // The driver is gone: nobody needs the answer.
-    let _ = arrivals
-        .send(Arrival::Dialed(
-            task,
-            result.map(|(stream, remote)| (Box::new(Connected::new(stream)) as _, remote)),
-        ))
-        .await;
-}
-
-/// Tries all addresses in turn.
+/// Tries all addresses in turn, each for its share of the time.
 pub(crate) async fn connect(address: &str) -> Result<(Async<TcpStream>, String), String> {
     let mut last = None;
-    for target in resolve(address).await? {
-        match Async::<TcpStream>::connect(target).await {
-            Ok(stream) => return Ok((stream, target.to_string())),
-            Err(error) => last = Some(format!("dial tcp {target}: connect: {}", os_text(&error))),
+    let end = Instant::now() + CONNECT_LIMIT;
+    let targets = resolve(address).await?;
+    for (index, &target) in targets.iter().enumerate() {
+        let share = tcp::share(end.saturating_duration_since(Instant::now()), targets.len() - index);
+        match timeout(share, Async::<TcpStream>::connect(target)).await {
+            Ok(Ok(stream)) => return Ok((stream, target.to_string())),
+            Ok(Err(error)) => last = Some(format!("dial tcp {target}: connect: {}", os_text(&error))),
+            Err(_) => last = Some(format!("dial tcp {target}: i/o timeout")),
         }
     }
     Err(last.unwrap_or_else(|| format!("dial tcp {address}: no such host")))

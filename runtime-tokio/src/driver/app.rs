@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use super::Driver;
 use crate::handle::{Accepted, ListenerParts, Request};
+use crate::links::{Linked, NewLink};
 use crate::socket::{self, SocketParts, SocketSender};
 
 /// Commands that may wait for their reply; then no more requests are taken.
@@ -128,7 +129,14 @@ impl<M: Machine> Driver<M> {
                 backend,
                 connection,
                 remote,
-            } => self.on_link_up(backend, connection, remote),
+            } => {
+                let linked = Linked {
+                    connection: NewLink::Plain(connection),
+                    remote,
+                    certified: None,
+                };
+                self.on_link_up(backend, linked);
+            }
             Request::Shutdown => self.end = Some(End::Shutdown),
         }
     }

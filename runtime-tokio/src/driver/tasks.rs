@@ -3,17 +3,17 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use receptor_core::config::{ListenerTransport, PeerTransport};
+use receptor_core::config::PeerTransport;
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, Layer, LinkInput, LocalListen, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
-use receptor_host::adapter::{Machine, SecureEnd, read_config};
+use receptor_host::adapter::{Machine, PeerAt, SecureEnd, read_config};
 use tokio::sync::oneshot;
 
 use super::Driver;
 use crate::arrivals::Arrival;
 use crate::control;
-use crate::links::tcp;
+use crate::links::{Linked, Listener, ListenerParts, layered, udp};
 use crate::runner;
 use crate::services::{self, Purpose};
 
@@ -24,22 +24,29 @@ impl<M: Machine> Driver<M> {
             Task::Listen {
                 backend,
                 address,
-                transport: ListenerTransport::Tcp { tls: None },
-                ..
+                transport,
+                handshakes,
+                links: limit,
             } => {
                 let (stop, stopped) = oneshot::channel();
                 self.listeners.insert(backend, stop);
+                let parts = ListenerParts {
+                    handshakes,
+                    limit,
+                    links: Arc::clone(&self.link_maker),
+                    tls: Arc::clone(&self.tls),
+                };
                 self.tasks.spawn(async move {
-                    let (result, listener) = listening(tcp::listen(address).await);
+                    let (result, listener) = listening(Listener::bind(address, transport, parts).await);
                     let told = arrivals.send(Arrival::Done(id, result)).await;
                     if let (Ok(()), Some(listener)) = (told, listener) {
                         let asked = tokio::select! {
                             biased;
                             asked = stopped => asked.ok(),
-                            () = tcp::accept(listener, backend, arrivals.clone()) => None,
+                            () = listener.accept(backend, &arrivals) => None,
                         };
+                        listener.close().await;
                         if let Some(id) = asked {
-                            // The socket is closed by now.
                             let _ = arrivals.send(Arrival::Done(id, TaskResult::Unlistened)).await;
                         }
                     }
@@ -61,10 +68,25 @@ impl<M: Machine> Driver<M> {
             }
             Task::Dial {
                 address,
-                transport: PeerTransport::Tcp { tls: None },
+                transport: PeerTransport::Udp,
                 ..
             } => {
-                self.tasks.spawn(tcp::dial(id, address, arrivals));
+                let links = Arc::clone(&self.link_maker);
+                self.tasks.spawn(udp::dial(id, address, links, arrivals));
+            }
+            Task::Dial {
+                address,
+                transport,
+                proxy,
+                ..
+            } => {
+                let peer = PeerAt {
+                    address,
+                    transport,
+                    proxy,
+                };
+                let (links, tls) = (Arc::clone(&self.link_maker), Arc::clone(&self.tls));
+                self.tasks.spawn(layered::dial(id, peer, tls, links, arrivals));
             }
             Task::ListenControl { path, mode } => {
                 self.tasks.spawn(async move {
@@ -144,21 +166,21 @@ impl<M: Machine> Driver<M> {
 
     pub(super) fn on_arrival(&mut self, arrival: Arrival) {
         match arrival {
-            Arrival::Accepted {
-                backend,
-                connection,
-                remote,
-            } => self.on_link_up(backend, connection, remote),
-            Arrival::Dialed(id, Ok((connection, remote))) => {
+            Arrival::Accepted(backend, linked) => self.on_link_up(backend, linked),
+            Arrival::Dialed(id, Ok(linked)) => {
+                let Linked {
+                    connection,
+                    remote,
+                    certified,
+                } = linked;
                 let link = self.add_link(connection);
-                self.input(Input::Done(
-                    id,
-                    TaskResult::Dialed {
-                        link,
-                        remote,
-                        certified: None,
-                    },
-                ));
+                let dialed = TaskResult::Dialed {
+                    link,
+                    remote,
+                    certified,
+                };
+                self.input(Input::Done(id, dialed));
+                self.on_link_woken(link);
             }
             Arrival::Dialed(id, Err(text)) => self.input(Input::Done(id, TaskResult::Failed(text))),
             Arrival::LinkClosed(link, reason) => {

@@ -1,21 +1,24 @@
-//! Links: connections the driver polls itself, so that a frame passes from socket to socket without a change of task.
+//! Links: connections that the driver polls itself, and those with layers, which have a task each.
 
+pub(crate) mod layered;
+pub(crate) mod plain;
 pub(crate) mod tcp;
+pub(crate) mod udp;
 
-use std::fmt;
-use std::io::{self, IoSlice};
-use std::pin::{Pin, pin};
+use std::io;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::Poll;
 use std::time::Duration;
 
-use bytes::{Buf, BytesMut};
-use receptor_host::adapter::{Batch, Flag, FrameReader, ReadBuffer};
-use receptor_host::error_text::os_text;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use bytes::BytesMut;
+use receptor_core::config::ListenerTransport;
+use receptor_core::id::{BackendId, NodeId};
+use receptor_host::adapter::{Accepting, Flag, FrameDriver, LinkMaker, ReadBuffer, Tls};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
 
-/// Parts given to one gathered write. Two per large frame.
-const GATHER: usize = 128;
+use self::plain::Plain;
+use crate::arrivals::Arrivals;
 
 /// A closing link is flushed for so long at most.
 const FLUSH_LIMIT: Duration = Duration::from_secs(1);
@@ -25,15 +28,21 @@ pub(crate) trait Connection: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Connection for T {}
 
-/// One link's connection with what is under way on it.
-pub(crate) struct Link {
-    connection: Box<dyn Connection>,
-    flag: Arc<Flag>,
-    waker: Waker,
-    reader: FrameReader,
-    batch: Batch,
-    /// The node has said that frames wait, and has not been pulled dry since.
-    pub(crate) frames_wait: bool,
+/// A connection that is to become a link.
+pub(crate) struct Linked {
+    pub(crate) connection: NewLink,
+    /// The other end's address, for logs.
+    pub(crate) remote: String,
+    /// The node IDs in its verified certificate.
+    pub(crate) certified: Option<Vec<NodeId>>,
+}
+
+/// Who polls it.
+pub(crate) enum NewLink {
+    /// The driver.
+    Plain(Box<dyn Connection>),
+    /// A task, which has the other end of this.
+    Layered(FrameDriver),
 }
 
 /// What a read gave.
@@ -47,268 +56,150 @@ pub(crate) enum ReadOutcome {
     Gone(String),
 }
 
-impl Link {
-    /// Takes over a connection. The flag is raised once, so that it is looked at.
-    pub(crate) fn new(connection: Box<dyn Connection>, flag: Arc<Flag>) -> Self {
-        flag.raise();
-        let waker = Waker::from(Arc::clone(&flag));
-        Self {
-            connection,
-            flag,
-            waker,
-            reader: FrameReader::default(),
-            batch: Batch::default(),
-            frames_wait: false,
-        }
-    }
+/// What a listener needs besides its address.
+pub(crate) struct ListenerParts {
+    /// Handshakes that may be under way.
+    pub(crate) handshakes: usize,
+    /// Links over one UDP socket.
+    pub(crate) limit: usize,
+    pub(crate) links: Arc<LinkMaker>,
+    pub(crate) tls: Arc<Tls>,
+}
 
-    /// Reads once and cuts whole frames, which are slices of `shared`.
-    pub(crate) fn read(&mut self, shared: &mut ReadBuffer, frames: &mut Vec<BytesMut>) -> ReadOutcome {
-        let mut cx = Context::from_waker(&self.waker);
-        let read = match self.reader.spare_room(shared) {
-            // It keeps no state between two polls.
-            Some(room) => pin!(self.connection.read_buf(room)).poll(&mut cx),
-            None => pin!(self.connection.read(self.reader.room(shared))).poll(&mut cx),
+/// A listener of a backend.
+pub(crate) struct Listener {
+    socket: Socket,
+    parts: ListenerParts,
+}
+
+enum Socket {
+    Tcp(TcpListener),
+    Layered(TcpListener, Accepting),
+    Udp(udp::Listener),
+}
+
+impl Listener {
+    /// Binds; the real address comes with it.
+    pub(crate) async fn bind(
+        address: String,
+        transport: ListenerTransport,
+        parts: ListenerParts,
+    ) -> Result<(Self, String), String> {
+        let (socket, address) = if transport == ListenerTransport::Udp {
+            let (socket, address) = udp::Listener::bind(address).await?;
+            (Socket::Udp(socket), address)
+        } else {
+            let accepting = Accepting::new(transport, Arc::clone(&parts.tls))?;
+            let (socket, address) = tcp::listen(address).await?;
+            if accepting.is_plain() {
+                (Socket::Tcp(socket), address)
+            } else {
+                (Socket::Layered(socket, accepting), address)
+            }
         };
-        match read {
-            Poll::Pending => return ReadOutcome::Pending,
-            Poll::Ready(Ok(0)) => return ReadOutcome::Gone("connection closed by peer".to_owned()),
-            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::Interrupted => {}
-            Poll::Ready(Err(error)) => return ReadOutcome::Gone(os_text(&error)),
-            Poll::Ready(Ok(count)) => self.reader.received(count, shared, frames),
-        }
-        // There may be more: other links come first.
-        self.flag.raise();
-        ReadOutcome::Progress
+        Ok((Self { socket, parts }, address))
     }
 
-    /// Whether a write is under way.
+    /// Accepts for ever.
+    pub(crate) async fn accept(&self, backend: BackendId, arrivals: &Arrivals) {
+        match &self.socket {
+            Socket::Tcp(socket) => tcp::accept(socket, backend, arrivals).await,
+            Socket::Layered(socket, accepting) => {
+                layered::accept(socket, backend, accepting, &self.parts, arrivals).await;
+            }
+            Socket::Udp(socket) => socket.accept(backend, &self.parts, arrivals).await,
+        }
+    }
+
+    /// Frees the address. Links go on, unless they share the socket.
+    pub(crate) async fn close(self) {
+        if let Socket::Udp(socket) = self.socket {
+            socket.close().await;
+        }
+    }
+}
+
+/// One link, as the driver has it.
+pub(crate) enum Link {
+    Plain(Plain),
+    Layered {
+        frames: FrameDriver,
+        /// The node has said that frames wait, and has not been pulled dry since.
+        frames_wait: bool,
+        is_closing: bool,
+    },
+}
+
+impl Link {
+    /// Takes over a connection that the driver polls.
+    pub(crate) fn plain(connection: Box<dyn Connection>, flag: Arc<Flag>) -> Self {
+        Self::Plain(Plain::new(connection, flag))
+    }
+
+    /// Takes over one that has a task. It is to be looked at: something may have arrived before.
+    pub(crate) fn layered(frames: FrameDriver) -> Self {
+        Self::Layered {
+            frames,
+            frames_wait: false,
+            is_closing: false,
+        }
+    }
+
+    /// Takes what has arrived; of a plain connection by one read, whose frames are slices of `shared`.
+    pub(crate) fn read(&mut self, shared: &mut ReadBuffer, into: &mut Vec<BytesMut>) -> ReadOutcome {
+        match self {
+            Self::Plain(link) => link.read(shared, into),
+            Self::Layered { frames, is_closing, .. } => {
+                let gone = frames.take(into);
+                if *is_closing {
+                    into.clear();
+                }
+                match gone {
+                    Some(reason) => ReadOutcome::Gone(reason),
+                    None => ReadOutcome::Pending,
+                }
+            }
+        }
+    }
+
+    /// Whether something is to be written now.
     pub(crate) fn is_writing(&self) -> bool {
-        self.batch.has_remaining()
+        match self {
+            Self::Plain(link) => link.is_writing(),
+            Self::Layered { frames_wait, .. } => *frames_wait,
+        }
+    }
+
+    /// Whether the node has more frames for it.
+    pub(crate) fn frames_wait(&mut self) -> &mut bool {
+        match self {
+            Self::Plain(link) => &mut link.frames_wait,
+            Self::Layered { frames_wait, .. } => frames_wait,
+        }
     }
 
     /// Bytes of frames to be pulled from the node at one time. What is not yet pulled stays where priorities can see it.
     pub(crate) fn room(&self) -> usize {
-        self.batch.room()
+        match self {
+            Self::Plain(link) => link.room(),
+            Self::Layered { frames, .. } => frames.room(),
+        }
     }
 
     /// Takes frames to be written after what is under way.
-    pub(crate) fn enqueue(&mut self, frames: &mut Vec<BytesMut>) {
-        self.batch.extend(frames);
-        if !self.connection.is_write_vectored() {
-            self.batch.coalesce();
+    pub(crate) fn enqueue(&mut self, into: &mut Vec<BytesMut>) {
+        match self {
+            Self::Plain(link) => link.enqueue(into),
+            Self::Layered { frames, .. } => frames.push(into),
         }
     }
 
-    /// Writes until everything is out or the connection takes no more; then the flag will be raised.
+    /// Writes until everything is out or the connection takes no more; then its flag will be raised.
     pub(crate) fn write(&mut self) -> Poll<io::Result<()>> {
-        let mut cx = Context::from_waker(&self.waker);
-        let written = write_batch(&mut self.connection, &mut self.batch, &mut cx);
-        if written.is_pending() {
-            self.batch.blocked();
+        match self {
+            Self::Plain(link) => link.write(),
+            Self::Layered { frames, .. } if frames.room() == 0 => Poll::Pending,
+            Self::Layered { .. } => Poll::Ready(Ok(())),
         }
-        written
-    }
-
-    /// Writes what is under way and closes the sending half, within a second; says how that went.
-    pub(crate) async fn flush_and_shut_down(&mut self) -> &'static str {
-        let flush = async {
-            std::future::poll_fn(|cx| write_batch(&mut self.connection, &mut self.batch, cx)).await?;
-            self.connection.shutdown().await
-        };
-        match tokio::time::timeout(FLUSH_LIMIT, flush).await {
-            Ok(Ok(())) => "closed",
-            Ok(Err(_)) => "closed; the connection broke before everything was sent",
-            Err(_) => "closed; the peer did not take everything in time",
-        }
-    }
-
-    /// Waits for the peer's end, a second at most. Closing a socket with unread input resets the connection, and the peer
-    /// might lose our last words.
-    pub(crate) async fn linger(mut self) {
-        let drain = async {
-            let mut sink = [0; 4096];
-            while self.connection.read(&mut sink).await.is_ok_and(|count| count > 0) {}
-        };
-        // The end of the time is the end of the connection either way.
-        let _ = tokio::time::timeout(FLUSH_LIMIT, drain).await;
-    }
-}
-
-fn write_batch(connection: &mut Box<dyn Connection>, batch: &mut Batch, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-    if !batch.has_remaining() {
-        return Poll::Ready(Ok(()));
-    }
-    while batch.has_remaining() {
-        let mut parts = [IoSlice::new(&[]); GATHER];
-        let count = batch.chunks_vectored(&mut parts);
-        let written = ready!(Pin::new(&mut *connection).poll_write_vectored(cx, &parts[..count]))?;
-        if written == 0 {
-            return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
-        }
-        batch.advance(written);
-    }
-    Pin::new(connection).poll_flush(cx)
-}
-
-impl fmt::Debug for Link {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Link")
-            .field("source", &self.flag)
-            .field("reading", &self.reader.waiting())
-            .field("writing", &self.batch.remaining())
-            .finish_non_exhaustive()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use receptor_core::id::LinkId;
-    use receptor_host::adapter::{ReadySet, Source};
-    use tokio::io::DuplexStream;
-    use tokio::io::ReadBuf;
-
-    fn link(capacity: usize) -> (Link, DuplexStream, Arc<ReadySet>) {
-        let (near, far) = tokio::io::duplex(capacity);
-        let ready = Arc::new(ReadySet::default());
-        (
-            Link::new(Box::new(near), ready.flag(Source::Link(LinkId(1)))),
-            far,
-            ready,
-        )
-    }
-
-    fn framed(frames: &[Vec<u8>]) -> Vec<u8> {
-        frames
-            .iter()
-            .flat_map(|f| [&(f.len() as u16).to_le_bytes()[..], f].concat())
-            .collect()
-    }
-
-    fn samples() -> Vec<Vec<u8>> {
-        vec![vec![1], vec![2; 300], vec![3; 65_535], vec![4; 2], vec![5; 40_000]]
-    }
-
-    fn small() -> Vec<Vec<u8>> {
-        vec![vec![1], vec![2; 300], vec![3; 2000], vec![4; 2]]
-    }
-
-    /// Waits until the link's flag is raised.
-    async fn raised(ready: &ReadySet) {
-        std::future::poll_fn(|cx| ready.poll_take(cx, 8, &mut Vec::new())).await;
-    }
-
-    #[tokio::test]
-    async fn frames_are_cut_from_any_slicing() {
-        for (slice, samples) in [
-            (1, small()),
-            (2, small()),
-            (3, small()),
-            (999, samples()),
-            (1 << 20, samples()),
-        ] {
-            let (mut link, mut far, ready) = link(slice);
-            let stream = framed(&samples);
-            let feed = tokio::spawn(async move {
-                far.write_all(&stream).await.unwrap();
-            });
-            let (mut shared, mut frames, mut all) = (ReadBuffer::default(), Vec::new(), Vec::new());
-            loop {
-                match link.read(&mut shared, &mut frames) {
-                    ReadOutcome::Progress => all.append(&mut frames),
-                    ReadOutcome::Pending => raised(&ready).await,
-                    ReadOutcome::Gone(reason) => {
-                        assert_eq!(reason, "connection closed by peer");
-                        break;
-                    }
-                }
-            }
-            feed.await.unwrap();
-            assert_eq!(all, samples, "slices of {slice}");
-        }
-    }
-
-    #[tokio::test]
-    async fn partial_writes_go_on_where_they_stopped() {
-        for (capacity, samples) in [(1, small()), (2, small()), (5, small()), (1000, samples())] {
-            let (mut link, mut far, ready) = link(capacity);
-            let reader = tokio::spawn(async move {
-                let mut all = Vec::new();
-                far.read_to_end(&mut all).await.unwrap();
-                all
-            });
-            let mut frames = samples.iter().map(|f| BytesMut::from(&f[..])).collect();
-            link.enqueue(&mut frames);
-            assert!(frames.is_empty());
-            while link.write().is_pending() {
-                assert!(link.is_writing());
-                raised(&ready).await;
-            }
-            assert!(!link.is_writing());
-            drop(link);
-            assert_eq!(reader.await.unwrap(), framed(&samples), "capacity {capacity}");
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closing_flushes_first() {
-        let (mut link, mut far, _ready) = link(16);
-        link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
-        let closing = tokio::spawn(async move {
-            assert_eq!(link.flush_and_shut_down().await, "closed");
-            link.linger().await;
-        });
-        let mut all = Vec::new();
-        far.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all, framed(&[vec![9; 500]]));
-        drop(far);
-        closing.await.unwrap();
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn closing_does_not_wait_for_a_stuck_peer() {
-        let (mut link, _far, _ready) = link(16);
-        link.enqueue(&mut vec![BytesMut::from(&[9; 500][..])]);
-        let start = tokio::time::Instant::now();
-        assert!(link.flush_and_shut_down().await.contains("in time"));
-        link.linger().await;
-        assert!(start.elapsed() <= 2 * FLUSH_LIMIT + Duration::from_millis(10));
-    }
-
-    /// Hides that its inner connection gathers.
-    struct Plain(DuplexStream);
-
-    impl AsyncRead for Plain {
-        fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_read(cx, buf)
-        }
-    }
-
-    impl AsyncWrite for Plain {
-        fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-            Pin::new(&mut self.0).poll_write(cx, buf)
-        }
-
-        fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_flush(cx)
-        }
-
-        fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-            Pin::new(&mut self.0).poll_shutdown(cx)
-        }
-    }
-
-    #[tokio::test]
-    async fn connections_that_do_not_gather_get_whole_batches() {
-        let (near, mut far) = tokio::io::duplex(1 << 20);
-        let ready = Arc::new(ReadySet::default());
-        let mut link = Link::new(Box::new(Plain(near)), ready.flag(Source::Link(LinkId(1))));
-        link.enqueue(&mut samples().iter().map(|f| BytesMut::from(&f[..])).collect());
-        assert!(link.write().is_ready());
-        drop(link);
-        let mut all = Vec::new();
-        far.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all, framed(&samples()));
     }
 }

@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use receptor_core::id::{BackendId, TaskId};
+use receptor_core::id::BackendId;
 use receptor_host::error_text::os_text;
 use receptor_host::tcp;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, timeout};
 
+use super::{Linked, NewLink};
 use crate::arrivals::{Arrival, Arrivals};
 
-/// A dial that takes longer has failed, name resolution included.
-const DIAL_LIMIT: Duration = Duration::from_secs(15);
+/// All addresses of a name are tried within this time; who dials may have less, for handshakes and all.
+const CONNECT_LIMIT: Duration = Duration::from_secs(14);
 
 /// Pause after a failed accept: mostly there are no file descriptors left, and trying at once would only spin.
-const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+pub(crate) const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Binds a listener; its real address comes with it.
 pub(crate) async fn listen(address: String) -> Result<(TcpListener, String), String> {
@@ -35,17 +37,17 @@ pub(crate) async fn listen(address: String) -> Result<(TcpListener, String), Str
 }
 
 /// Accepts for ever. Waiting for the driver is the back-pressure on those who connect.
-pub(crate) async fn accept(listener: TcpListener, backend: BackendId, arrivals: Arrivals) {
+pub(crate) async fn accept(listener: &TcpListener, backend: BackendId, arrivals: &Arrivals) {
     loop {
         match listener.accept().await {
             Ok((stream, remote)) => {
                 set_options(&stream);
-                let arrival = Arrival::Accepted {
-                    backend,
-                    connection: Box::new(stream),
+                let linked = Linked {
+                    connection: NewLink::Plain(Box::new(stream)),
                     remote: remote.to_string(),
+                    certified: None,
                 };
-                if arrivals.send(arrival).await.is_err() {
+                if arrivals.send(Arrival::Accepted(backend, linked)).await.is_err() {
                     return;
                 }
             }
@@ -57,31 +59,20 @@ pub(crate) async fn accept(listener: TcpListener, backend: BackendId, arrivals: 
     }
 }
 
-/// Dials and reports the result of `task`.
-pub(crate) async fn dial(task: TaskId, address: String, arrivals: Arrivals) {
-    let result = match tokio::time::timeout(DIAL_LIMIT, connect(&address)).await {
-        Ok(result) => result,
-        Err(_) => Err(format!("dial tcp {address}: i/o timeout")),
-    };
-    // The driver is gone: nobody needs the answer.
-    let _ = arrivals
-        .send(Arrival::Dialed(
-            task,
-            result.map(|(stream, remote)| (Box::new(stream) as _, remote)),
-        ))
-        .await;
-}
-
-/// Tries all addresses in turn.
+/// Tries all addresses in turn, each for its share of the time.
 pub(crate) async fn connect(address: &str) -> Result<(TcpStream, String), String> {
     let mut last = None;
-    for target in resolve(address).await? {
-        match TcpStream::connect(target).await {
-            Ok(stream) => {
+    let end = Instant::now() + CONNECT_LIMIT;
+    let targets = resolve(address).await?;
+    for (index, &target) in targets.iter().enumerate() {
+        let share = tcp::share(end.saturating_duration_since(Instant::now()), targets.len() - index);
+        match timeout(share, TcpStream::connect(target)).await {
+            Ok(Ok(stream)) => {
                 set_options(&stream);
                 return Ok((stream, target.to_string()));
             }
-            Err(error) => last = Some(format!("dial tcp {target}: connect: {}", os_text(&error))),
+            Ok(Err(error)) => last = Some(format!("dial tcp {target}: connect: {}", os_text(&error))),
+            Err(_) => last = Some(format!("dial tcp {target}: i/o timeout")),
         }
     }
     Err(last.unwrap_or_else(|| format!("dial tcp {address}: no such host")))
@@ -97,7 +88,7 @@ async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
         .unwrap_or_else(|_| Err("the resolver's thread died".to_owned()))
 }
 
-fn set_options(stream: &TcpStream) {
+pub(crate) fn set_options(stream: &TcpStream) {
     if let Err(error) = tcp::set_link_options(stream) {
         // Only speed is at stake; a broken socket is found by its first read.
         tracing::debug!("setting TCP options failed: {}", os_text(&error));

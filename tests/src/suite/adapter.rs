@@ -32,7 +32,7 @@ pub struct Options {
     pub data_dir: Option<PathBuf>,
     /// The program that runs a unit.
     pub runner: Option<RunnerProgram>,
-    /// TLS configs.
+    /// The TLS configs.
     pub tls: Arc<Tls>,
 }
 

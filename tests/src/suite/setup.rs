@@ -4,8 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use receptor_core::config::{Backend, BackendKind, Config, ControlService, Service, SocketFile, WorkKind, WorkType};
+use receptor_core::config::{
+    Backend, BackendKind, Config, ControlService, ListenerTransport, PeerTransport, Service, SocketFile, WorkKind,
+    WorkType,
+};
 use receptor_core::id::{NodeId, ServiceName};
+use receptor_host::adapter::Tls;
 use receptor_host::runner::RunnerProgram;
 
 use super::PATIENCE;
@@ -161,6 +165,32 @@ impl Setup {
     #[must_use]
     pub fn peer(self, port: u16) -> Self {
         self.backend(BackendKind::peer(format!("127.0.0.1:{port}")))
+    }
+
+    /// Listens on a port of loopback.
+    #[must_use]
+    pub fn listen_over(self, port: u16, transport: ListenerTransport) -> Self {
+        self.backend(BackendKind::Listener {
+            bind: format!("127.0.0.1:{port}"),
+            transport,
+        })
+    }
+
+    /// Dials again and again.
+    #[must_use]
+    pub fn peer_over(self, address: impl Into<String>, transport: PeerTransport) -> Self {
+        self.backend(BackendKind::Peer {
+            address: address.into(),
+            redial: true,
+            transport,
+        })
+    }
+
+    /// With these TLS configs.
+    #[must_use]
+    pub fn tls(mut self, tls: Arc<Tls>) -> Self {
+        self.options.tls = tls;
+        self
     }
 
     /// A control service named `control`, with a socket of mode 0600.

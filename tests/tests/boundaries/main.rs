@@ -73,6 +73,7 @@ const CORE_DEPENDENCIES: &[&str] = &[
     "rcgen",
     "x509-parser",
     "tungstenite",
+    "data-encoding",
 ];
 
 /// What a place may name of the outside nevertheless. `quinn-proto` counts in std's time; it is computed, and read only in

@@ -3,6 +3,7 @@
 use alloc::vec::Vec;
 
 use bytes::Bytes;
+use data_encoding::BASE64;
 
 use super::{TransportError, head_end};
 use crate::config::HttpProxy;
@@ -18,9 +19,9 @@ impl Connect {
     /// Asks for `target`, `HOST:PORT`.
     pub(super) fn new(target: &str, proxy: &HttpProxy) -> Self {
         let mut request = alloc::format!("CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n");
-        if let Some(authorization) = &proxy.authorization {
-            request.push_str("Proxy-Authorization: ");
-            request.push_str(authorization);
+        if let Some(credentials) = &proxy.credentials {
+            request.push_str("Proxy-Authorization: Basic ");
+            BASE64.encode_append(credentials.as_bytes(), &mut request);
             request.push_str("\r\n");
         }
         request.push_str("\r\n");

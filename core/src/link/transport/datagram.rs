@@ -1,7 +1,5 @@
 //! Frames as datagrams: one each, with nothing around it (`wire.md` §3.3).
 
-use bytes::BytesMut;
-
 /// Largest frame that a UDP datagram over IPv4 carries.
 pub const MAX_DATAGRAM: usize = 65_507;
 
@@ -15,9 +13,9 @@ pub const PATH_MTU: usize = 1400;
 /// Largest frame within [`PATH_MTU`], whatever the version of IP.
 pub const FITTING_FRAME: usize = PATH_MTU - 40 - 8;
 
-/// The frame in a datagram; `None` if it is empty, which harms nobody here and is no message.
-pub fn frame(datagram: &[u8]) -> Option<BytesMut> {
-    (!datagram.is_empty()).then(|| BytesMut::from(datagram))
+/// Whether a datagram is a frame. An empty one harms nobody here and is no message.
+pub const fn is_frame(datagram: &[u8]) -> bool {
+    !datagram.is_empty()
 }
 
 /// Whether a frame fits into a datagram. An empty one must not be sent: a classic node would end (`wire.md` §23).
@@ -31,8 +29,7 @@ mod tests {
 
     #[test]
     fn neither_empty_nor_too_long() {
-        assert!(frame(b"").is_none());
-        assert_eq!(frame(b"a").unwrap(), b"a"[..]);
+        assert!(!is_frame(b"") && is_frame(b"a"));
         assert!(!fits(b""));
         assert!(fits(&[0; MAX_DATAGRAM]));
         assert!(!fits(&[0; MAX_DATAGRAM + 1]));

@@ -8,8 +8,10 @@
 //! A [`Transport`] is a machine like the others, but runs beside the node, since its work takes time. Plain TCP needs none:
 //! there [`super::framing`] is all. [`datagram`] is what UDP needs.
 
+#[cfg(feature = "websocket")]
 mod connect;
 pub mod datagram;
+mod proxy;
 mod url;
 #[cfg(feature = "websocket")]
 mod websocket;
@@ -17,22 +19,37 @@ mod websocket;
 #[cfg(all(test, feature = "tls", feature = "websocket"))]
 mod tests;
 
+#[cfg(any(feature = "tls", feature = "websocket"))]
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::String;
+#[cfg(feature = "websocket")]
 use alloc::vec::Vec;
 use core::fmt;
+use core::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 
+#[cfg(feature = "websocket")]
 use self::connect::Connect;
+pub use self::proxy::proxy_for;
 pub use self::url::{Url, UrlError};
 #[cfg(feature = "websocket")]
 pub use self::websocket::MAX_MESSAGE;
 use super::framing;
+#[cfg(feature = "websocket")]
 use crate::config::HttpProxy;
 #[cfg(feature = "tls")]
 use crate::tls::Records;
+
+/// A dial has failed if connecting and all handshakes have taken longer (`wire.md` §3.2).
+pub const DIAL_LIMIT: Duration = Duration::from_secs(15);
+
+/// A listener gives up a TLS handshake that has taken longer.
+pub const TLS_LIMIT: Duration = Duration::from_secs(15);
+
+/// A listener gives up a WebSocket connection whose request has not come as a whole by then, TLS included (`wire.md` §3.4).
+pub const REQUEST_LIMIT: Duration = Duration::from_secs(5);
 
 /// Most bytes of the head of an HTTP request or answer.
 pub const HEAD_MAX: usize = 32 << 10;
@@ -100,6 +117,7 @@ enum Framing {
 /// After any call: [`poll_frame`](Self::poll_frame) and [`poll_transmit`](Self::poll_transmit) until they give nothing. Once
 /// there is an [`end`](Self::end), what is still to be sent is the last word to the peer.
 pub struct Transport {
+    #[cfg(feature = "websocket")]
     proxy: Option<Connect>,
     #[cfg(feature = "tls")]
     tls: Option<Box<Records>>,
@@ -137,6 +155,7 @@ impl Transport {
 
     fn new(framing: Framing, plain: BytesMut) -> Self {
         Self {
+            #[cfg(feature = "websocket")]
             proxy: None,
             #[cfg(feature = "tls")]
             tls: None,
@@ -157,6 +176,7 @@ impl Transport {
     }
 
     /// The same through a proxy that is to connect to `target`, `HOST:PORT`.
+    #[cfg(feature = "websocket")]
     #[must_use]
     pub fn through_proxy(mut self, target: &str, proxy: &HttpProxy) -> Self {
         self.proxy = Some(Connect::new(target, proxy));
@@ -169,12 +189,15 @@ impl Transport {
         if self.tls.as_ref().is_some_and(|tls| tls.is_handshaking()) {
             return true;
         }
-        self.proxy.is_some()
-            || match &self.framing {
-                Framing::Lengths(_) => false,
-                #[cfg(feature = "websocket")]
-                Framing::WebSocket(layer) => layer.is_handshaking(),
-            }
+        #[cfg(feature = "websocket")]
+        if self.proxy.is_some() {
+            return true;
+        }
+        match &self.framing {
+            Framing::Lengths(_) => false,
+            #[cfg(feature = "websocket")]
+            Framing::WebSocket(layer) => layer.is_handshaking(),
+        }
     }
 
     /// How it has ended, if it has. Frames that came before may still wait.
@@ -193,19 +216,21 @@ impl Transport {
         if self.end.is_some() {
             return;
         }
-        let Some(proxy) = &mut self.proxy else {
-            return self.handle_inner(bytes);
-        };
-        match proxy.handle_bytes(bytes) {
-            Ok(None) => {}
-            Ok(Some(rest)) => {
-                self.proxy = None;
-                if !rest.is_empty() {
-                    self.handle_inner(&rest);
+        #[cfg(feature = "websocket")]
+        if let Some(proxy) = &mut self.proxy {
+            match proxy.handle_bytes(bytes) {
+                Ok(None) => {}
+                Ok(Some(rest)) => {
+                    self.proxy = None;
+                    if !rest.is_empty() {
+                        self.handle_inner(&rest);
+                    }
                 }
+                Err(error) => self.fail(error),
             }
-            Err(error) => self.fail(error),
+            return;
         }
+        self.handle_inner(bytes);
     }
 
     #[cfg(not(feature = "tls"))]
@@ -301,6 +326,7 @@ impl Transport {
 
     /// The next bytes for the connection.
     pub fn poll_transmit(&mut self) -> Option<Bytes> {
+        #[cfg(feature = "websocket")]
         if let Some(proxy) = &mut self.proxy {
             return proxy.poll_transmit();
         }
@@ -311,6 +337,7 @@ impl Transport {
         (!self.plain.is_empty()).then(|| self.plain.split().freeze())
     }
 
+    #[cfg(any(feature = "tls", feature = "websocket"))]
     fn fail(&mut self, error: TransportError) {
         self.end.get_or_insert(End::Failed(error));
     }
@@ -335,6 +362,7 @@ fn transmit_records(tls: &mut Records, plain: &mut BytesMut, is_last: bool) -> O
     tls.poll_transmit()
 }
 
+#[cfg(feature = "websocket")]
 /// Appends bytes to the head of an HTTP message; tells where it ends, once it does.
 fn head_end(head: &mut Vec<u8>, bytes: &[u8]) -> Result<Option<usize>, TransportError> {
     const BLANK: &[u8] = b"\r\n\r\n";

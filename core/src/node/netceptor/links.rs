@@ -20,6 +20,7 @@ pub(super) struct Link {
     /// The other end's address, for logs.
     pub(super) remote: String,
     pub(super) session: Session,
+    opened: Instant,
     egress: Egress,
     /// Whether it stands in [`Links::unsettled`].
     will_settle: bool,
@@ -66,6 +67,8 @@ pub(super) struct Links {
     table: HashMap<LinkId, Link, FixedState>,
     timers: BTreeSet<(Instant, LinkId)>,
     peers: BTreeMap<NodeId, LinkId>,
+    /// Links without an accepted peer, the oldest first.
+    unaccepted: BTreeSet<(Instant, LinkId)>,
     queue_bytes: usize,
     budget: Budget,
     seed: u64,
@@ -88,6 +91,7 @@ impl Links {
             table: HashMap::with_hasher(FixedState::with_seed(seed)),
             timers: BTreeSet::new(),
             peers: BTreeMap::new(),
+            unaccepted: BTreeSet::new(),
             queue_bytes,
             budget: Budget::new(node_queue_bytes),
             seed,
@@ -154,6 +158,7 @@ impl Links {
             backend,
             remote,
             session: Session::new(config, now),
+            opened: now,
             egress: Egress::new(self.queue_bytes, self.seed ^ id.0),
             will_settle: false,
             signalled: false,
@@ -161,7 +166,16 @@ impl Links {
             timer: None,
         };
         self.table.insert(id, link);
+        self.unaccepted.insert((now, id));
         self.rearm(id);
+    }
+
+    /// The oldest link without an accepted peer, if there are more than `limit` of them; it is not counted any more.
+    pub(super) fn pop_unaccepted(&mut self, limit: usize) -> Option<LinkId> {
+        if self.unaccepted.len() <= limit {
+            return None;
+        }
+        self.unaccepted.pop_first().map(|(_, id)| id)
     }
 
     /// A link that is not closing.
@@ -178,6 +192,7 @@ impl Links {
     pub(super) fn remove(&mut self, id: LinkId) -> Option<Link> {
         let mut link = self.table.remove(&id)?;
         link.egress.close(&mut self.budget);
+        self.unaccepted.remove(&(link.opened, id));
         if let Some(at) = link.timer {
             self.timers.remove(&(at, id));
         }
@@ -195,6 +210,9 @@ impl Links {
     }
 
     pub(super) fn set_peer(&mut self, peer: NodeId, id: LinkId) {
+        if let Some(link) = self.table.get(&id) {
+            self.unaccepted.remove(&(link.opened, id));
+        }
         self.peers.insert(peer, id);
     }
 

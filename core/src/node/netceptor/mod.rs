@@ -21,12 +21,12 @@ use self::links::Links;
 pub(in crate::node) use self::reload::{BackendChanges, Listening};
 use super::io::{Event, Level, LinkOutput};
 use super::{ConfigError, check_node};
-use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport};
+use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport, ProxySettings};
 use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::firewall::Rules;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
-use crate::link::Priority;
+use crate::link::{Priority, Refusal};
 use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
 use crate::rng::Rng;
 use crate::time::Now;
@@ -86,6 +86,8 @@ pub enum NetOutput {
 pub struct Netceptor {
     node_id: NodeId,
     max_links: usize,
+    max_unaccepted: usize,
+    proxies: ProxySettings,
     begun: bool,
     backends: Backends,
     links: Links,
@@ -113,6 +115,8 @@ impl Netceptor {
         Ok(Self {
             node_id: config.node_id.clone(),
             max_links: limits.links,
+            max_unaccepted: limits.unaccepted_links,
+            proxies: config.proxies.clone(),
             begun: false,
             backends: Backends::new(config),
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
@@ -178,6 +182,10 @@ impl Netceptor {
             );
             self.shut_link(id);
             return Ok(());
+        }
+        if let Some(oldest) = self.links.pop_unaccepted(self.max_unaccepted) {
+            // Nobody who is known: anybody can make such links, and the newest may be a neighbour.
+            self.close_link(now, oldest, &Refusal::Crowded(self.max_unaccepted), false);
         }
         self.link_timeouts(now);
         Ok(())

@@ -4,7 +4,9 @@ use bytes::BytesMut;
 
 use super::links::Pushed;
 use super::{NetOutput, Netceptor};
+use crate::config::PeerTransport;
 use crate::id::LinkId;
+use crate::link::transport::{Url, proxy_for};
 use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
 use crate::node::io::{Level, LinkOutput};
 use crate::time::Now;
@@ -98,10 +100,12 @@ impl Netceptor {
         link.session.on_closed(!reject);
         let peer = link.session.peer().map(|(peer, _)| peer.clone());
         let remote = link.remote.clone();
-        self.log(
-            Level::Warning,
-            alloc::format!("connection with {remote} closed: {refusal}"),
-        );
+        let level = match refusal {
+            // A flood of these must not become one of the log.
+            Refusal::Crowded(_) => Level::Debug,
+            _ => Level::Warning,
+        };
+        self.log(level, alloc::format!("connection with {remote} closed: {refusal}"));
         if reject {
             self.push(id, Priority::Control, BytesMut::from(&classic::REJECT[..]));
         }
@@ -140,12 +144,24 @@ impl Netceptor {
 
     pub(super) fn dial_due(&mut self, now: Now) {
         while let Some((backend, address, transport)) = self.backends.pop_due(now.mono) {
-            self.outputs.push_back(NetOutput::Dial {
-                backend,
-                address,
-                transport,
-                proxy: None,
-            });
+            let url = match transport {
+                PeerTransport::WebSocket { .. } => Url::parse(&address).map(Some),
+                _ => Ok(None),
+            };
+            let proxy = match url {
+                Ok(Some(url)) => proxy_for(&self.proxies, &url),
+                Ok(None) => Ok(None),
+                Err(error) => Err(alloc::format!("address {address} is not a valid URL: {error}")),
+            };
+            match proxy {
+                Ok(proxy) => self.outputs.push_back(NetOutput::Dial {
+                    backend,
+                    address,
+                    transport,
+                    proxy,
+                }),
+                Err(error) => self.dial_failed(now, backend, &error),
+            }
         }
     }
 

@@ -71,7 +71,7 @@ fn attach(near: &dyn Node, far: &dyn Node, pace: Pace) -> Bridge {
     bridge
 }
 
-fn carries(near: &dyn Node, far: &dyn Node, size: usize) {
+pub(super) fn carries(near: &dyn Node, far: &dyn Node, size: usize) {
     let listener = far.listen("echo", None).unwrap();
     let served = super::serve_one(listener, super::echo);
     let mut stream = near.dial("far", "echo").unwrap();

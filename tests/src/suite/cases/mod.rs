@@ -3,6 +3,7 @@
 pub mod control;
 pub mod datagrams;
 pub mod disk;
+pub mod layers;
 pub mod links;
 pub mod proxies;
 pub mod services;

@@ -77,7 +77,7 @@ fn frames_of_the_dialler_may_share_a_segment_with_the_end_of_the_handshake() {
 fn a_proxy_stands_before_everything() {
     let proxy = HttpProxy {
         address: "proxy:3128".into(),
-        authorization: None,
+        credentials: None,
     };
     for slice in [1, 7, usize::MAX] {
         for (name, a, mut b) in pairs() {

@@ -3,10 +3,10 @@
 use super::*;
 use crate::config::HttpProxy;
 
-fn dialling(authorization: Option<&str>) -> Transport {
+fn dialling(credentials: Option<&str>) -> Transport {
     let proxy = HttpProxy {
         address: "proxy:3128".into(),
-        authorization: authorization.map(Into::into),
+        credentials: credentials.map(Into::into),
     };
     Transport::lengths().through_proxy("hub:443", &proxy)
 }
@@ -14,7 +14,7 @@ fn dialling(authorization: Option<&str>) -> Transport {
 #[test]
 fn credentials_are_sent() {
     assert_eq!(
-        text(&mut dialling(Some("Basic bWU6c2VjcmV0"))),
+        text(&mut dialling(Some("me:secret"))),
         "CONNECT hub:443 HTTP/1.1\r\nHost: hub:443\r\nProxy-Authorization: Basic bWU6c2VjcmV0\r\n\r\n"
     );
 }
