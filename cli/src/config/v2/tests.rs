@@ -70,7 +70,7 @@ work-commands: {worktype: reverse, command: rev}
     assert_eq!(v2.control_services, v1.control_services);
     assert_eq!(v2.workers, v1.workers);
     assert_eq!(v2.warnings, [""; 0]);
-    assert_eq!(v2.config_file, None);
+    assert_eq!(v2.config_file, Some("f.yaml".into()));
 }
 
 #[test]
