@@ -28,8 +28,10 @@ struct Classic {
 impl Classic {
     fn new(script: &str) -> Self {
         let bench = Bench::new(b"");
-        let runner = Command::new("setsid")
-            .args(["sh", "-c", &format!("{WRITE}{script}"), "receptor"])
+        // A shell cannot trap what was ignored when it began, as it is where the tests run in the background.
+        let runner = Command::new("env")
+            .args(["--default-signal=INT", "setsid", "sh", "-c"])
+            .args([&format!("{WRITE}{script}"), "receptor"])
             .args(["--node", "id=worker", "--command-runner", "command=x", "params="])
             .arg(format!("unitdir={}", bench.dir().path().display()))
             .env("unit", bench.dir().path())

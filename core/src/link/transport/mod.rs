@@ -76,7 +76,8 @@ impl fmt::Display for TransportError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::HandshakeTooLong(limit) => write!(f, "handshake longer than {limit} bytes"),
-            Self::Tls(why) => write!(f, "tls: {why}"),
+            // What the peer's alert says begins so by itself.
+            Self::Tls(why) => write!(f, "tls: {}", why.strip_prefix("tls: ").unwrap_or(why)),
             Self::Proxy(why) => write!(f, "proxy does not connect: {why}"),
             Self::Header(name) => write!(f, "header {name:?} cannot be sent"),
             Self::Upgrade(why) => write!(f, "websocket: bad handshake: {why}"),
