@@ -99,9 +99,10 @@ impl Fixed {
             id,
             data_dir,
             idle_timeout,
+            strict,
             firewall: _,
         } = &config.node;
-        let mut items = BTreeSet::from([("node", format!("{id} {data_dir:?} {idle_timeout:?}"))]);
+        let mut items = BTreeSet::from([("node", format!("{id} {data_dir:?} {idle_timeout:?} {strict}"))]);
         let control = config.control_services.iter();
         items.extend(control.map(|service| ("control-service", format!("{service:?}"))));
         let services = config.services.iter();
@@ -165,6 +166,7 @@ mod tests {
         Host {
             name: "host".into(),
             temp_dir: "/tmp".into(),
+            proxies: Default::default(),
         }
     }
 

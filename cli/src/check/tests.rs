@@ -76,6 +76,7 @@ impl Desk {
         let host = Host {
             name: "host.example".into(),
             temp_dir: "/var/tmp".into(),
+            proxies: Default::default(),
         };
         let options = Options { json: false, offline };
         let findings = check(&["--config".into(), file], &host, options, NOW.parse().unwrap());

@@ -2,12 +2,12 @@
 
 use receptor_core::config::{BackendKind, ListenerTransport, PeerTransport};
 use receptor_core::id::NodeId;
-use receptor_core::link::transport::Url;
+use receptor_core::link::transport::{Url, check_header};
 use receptor_host::tcp::split_host_port;
 
 use super::error::ConfigError;
 use super::item::Item;
-use super::typed::{Backend, Links};
+use super::typed::{Backend, Config, Links};
 
 type Result<T, E = ConfigError> = std::result::Result<T, E>;
 
@@ -57,13 +57,6 @@ pub(super) fn backend(item: &Item) -> Result<Backend> {
             peer(item, PeerTransport::Udp)
         }
         "ws-peer" => {
-            if url(item)?.is_secure() && tls().is_none() {
-                // The classic node ends here, too: its built-in config lacks its pins.
-                let address = item.text("address");
-                return Err(ConfigError::new(format!(
-                    "address {address}: wss needs a TLS client config"
-                )));
-            }
             let extra_header = extra_header(item)?;
             peer(
                 item,
@@ -84,6 +77,43 @@ pub(super) fn backend(item: &Item) -> Result<Backend> {
         kind,
         links: links(item),
     })
+}
+
+/// Whether a backend is a `wss://` peer without a TLS config of its own: then the system's roots decide.
+pub(super) fn wants_default_client(backend: &Backend) -> bool {
+    match &backend.kind {
+        BackendKind::Peer {
+            address,
+            transport: PeerTransport::WebSocket { tls: None, .. },
+            ..
+        } => Url::parse(address).is_ok_and(|url| url.is_secure()),
+        _ => false,
+    }
+}
+
+/// Every TLS config that a backend names exists.
+///
+/// # Errors
+/// The classic text.
+pub(super) fn check_tls(config: &Config) -> Result<()> {
+    for Backend { kind, .. } in &config.backends {
+        let (name, is_known) = match kind {
+            BackendKind::Listener {
+                transport:
+                    ListenerTransport::Tcp { tls: Some(name) } | ListenerTransport::WebSocket { tls: Some(name), .. },
+                ..
+            } => (name, config.tls.servers.iter().any(|server| server.name == *name)),
+            BackendKind::Peer {
+                transport: PeerTransport::Tcp { tls: Some(name) } | PeerTransport::WebSocket { tls: Some(name), .. },
+                ..
+            } => (name, config.tls.clients.iter().any(|client| client.name == *name)),
+            _ => continue,
+        };
+        if !is_known {
+            return Err(ConfigError::new(format!("unknown TLS config {name}")));
+        }
+    }
+    Ok(())
 }
 
 /// What the user should know of a backend that does not do what it says.
@@ -127,7 +157,9 @@ fn extra_header(item: &Item) -> Result<Option<(String, String)>> {
     let (name, value) = text
         .split_once(':')
         .ok_or_else(|| ConfigError::new("extra header must be in the form key:value"))?;
-    Ok(Some((name.into(), value.trim().into())))
+    let (name, value) = (name.trim(), value.trim());
+    check_header(name, value).map_err(|error| ConfigError::new(error.to_string()))?;
+    Ok(Some((name.into(), value.into())))
 }
 
 fn links(item: &Item) -> Links {
@@ -137,5 +169,133 @@ fn links(item: &Item) -> Links {
         cost: item.float("cost"),
         node_costs: costs.map(|(node, cost)| (NodeId::new(node), *cost)).collect(),
         allowed_peers: item.texts("allowedpeers").map(ids),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{config, error};
+    use super::*;
+
+    fn kinds(args: &str, file: &str) -> Vec<BackendKind> {
+        let backends = config(args, file).backends;
+        backends.into_iter().map(|backend| backend.kind).collect()
+    }
+
+    fn expected() -> Vec<BackendKind> {
+        let listener = |bind: &str, transport| BackendKind::Listener {
+            bind: bind.into(),
+            transport,
+        };
+        let peer = |address: &str, redial, transport| BackendKind::Peer {
+            address: address.into(),
+            redial,
+            transport,
+        };
+        let tls = || Some("s".to_owned());
+        vec![
+            listener("0.0.0.0:1", ListenerTransport::Tcp { tls: tls() }),
+            listener("[::1]:2", ListenerTransport::Udp),
+            listener(
+                "0.0.0.0:3",
+                ListenerTransport::WebSocket {
+                    path: "/".into(),
+                    tls: None,
+                },
+            ),
+            listener(
+                "0.0.0.0:4",
+                ListenerTransport::WebSocket {
+                    path: "/mesh".into(),
+                    tls: tls(),
+                },
+            ),
+            peer("hub:1", true, PeerTransport::Tcp { tls: Some("c".into()) }),
+            peer("hub:2", false, PeerTransport::Udp),
+            peer(
+                "ws://hub/mesh",
+                true,
+                PeerTransport::WebSocket {
+                    extra_header: Some(("X-A".into(), "b:c".into())),
+                    tls: None,
+                },
+            ),
+            peer(
+                "wss://hub",
+                true,
+                PeerTransport::WebSocket {
+                    extra_header: None,
+                    tls: Some("c".into()),
+                },
+            ),
+        ]
+    }
+
+    #[test]
+    fn both_forms_mean_the_same() {
+        let line = "--tls-server name=s cert=a key=b --tls-client name=c cert= key= \
+            --tcp-listener 1 tls=s --udp-listener port=2 bindaddr=[::1] --ws-listener 3 --ws-listener port=4 path=/mesh tls=s \
+            --tcp-peer hub:1 tls=c --udp-peer hub:2 redial=false --ws-peer ws://hub/mesh extraheader=X-A:b:c \
+            --ws-peer address=wss://hub tls=c";
+        assert_eq!(kinds(line, ""), expected());
+        let file = "- tls-server: {name: s, cert: a, key: b}\n- tls-client: {name: c, cert: '', key: ''}\n\
+            - tcp-listener: {port: 1, tls: s}\n- udp-listener: {port: 2, bindaddr: '[::1]'}\n- ws-listener: {port: 3}\n\
+            - ws-listener: {port: 4, path: /mesh, tls: s}\n- tcp-peer: {address: 'hub:1', tls: c}\n\
+            - udp-peer: {address: 'hub:2', redial: false}\n\
+            - ws-peer: {address: 'ws://hub/mesh', extraheader: 'X-A: b:c '}\n- ws-peer: {address: 'wss://hub', tls: c}\n";
+        assert_eq!(kinds("-c f", file), expected());
+    }
+
+    #[test]
+    fn mistakes_have_the_classic_texts() {
+        for (args, text) in [
+            ("--udp-listener 65536", "listen udp: address 65536: invalid port"),
+            ("--ws-listener 65536", "listen tcp: address 65536: invalid port"),
+            ("--ws-listener port=1 path=mesh", "path mesh must begin with /"),
+            ("--udp-peer hub", "address hub: missing port in address"),
+            (
+                "--ws-peer hub:1",
+                "address hub:1 is not a valid URL: scheme must be ws or wss",
+            ),
+            (
+                "--ws-peer ws://me@hub",
+                "address ws://me@hub is not a valid URL: user info is not allowed",
+            ),
+            (
+                "--ws-peer ws://hub extraheader=x",
+                "extra header must be in the form key:value",
+            ),
+            (
+                "--ws-peer ws://hub extraheader=Host:x",
+                "header \"Host\" cannot be sent",
+            ),
+            ("--tcp-listener 1 tls=a", "unknown TLS config a"),
+            (
+                "--tls-client name=a cert= key= --ws-listener port=1 tls=a",
+                "unknown TLS config a",
+            ),
+            (
+                "--tls-server name=a cert=b key=c --tcp-peer hub:1 tls=a",
+                "unknown TLS config a",
+            ),
+            ("--ws-peer wss://hub tls=a", "unknown TLS config a"),
+        ] {
+            assert_eq!(error(args, ""), text, "{args}");
+        }
+    }
+
+    #[test]
+    fn a_secure_peer_without_a_config_trusts_whom_the_system_trusts() {
+        assert!(config("--ws-peer wss://hub", "").tls.has_default_client);
+        assert!(!config("--ws-peer ws://hub", "").tls.has_default_client);
+    }
+
+    #[test]
+    fn tls_that_has_no_effect_is_warned_about() {
+        let config = config("--tls-client name=a cert= key= --ws-peer ws://hub tls=a", "");
+        assert_eq!(
+            config.warnings,
+            ["tls of ws-peer ws://hub has no effect: only wss:// is encrypted (command line)"]
+        );
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         services: Vec::new(),
         workers: Vec::new(),
         tls: TlsFiles::default(),
+        proxies: host.proxies.clone(),
         warnings: replaced(items),
         config_file: config_file.map(PathBuf::from),
     };
@@ -96,6 +97,8 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
             _ => {}
         }
     }
+    config.tls.has_default_client |= config.backends.iter().any(backends::wants_default_client);
+    backends::check_tls(&config)?;
     Ok(config)
 }
 
@@ -121,6 +124,7 @@ fn node(item: &Item, host: &Host) -> Result<Node> {
         id: NodeId::new(id),
         data_dir,
         idle_timeout: idle_timeout(item)?,
+        strict: item.bool("strict"),
         firewall: firewall(item)?,
     })
 }
@@ -205,17 +209,9 @@ fn must_exist(path: &str) -> Result<()> {
 
 /// Refuses what would open or cut the mesh by being absent.
 fn refuse(item: &Item) -> Result<()> {
-    let name = item.name();
-    if item.entity.support == Support::Refused {
-        return Err(ConfigError::unsupported(name));
-    }
-    let params: &[&str] = match name {
-        "tcp-listener" | "tcp-peer" => &["tls"],
-        _ => &[],
-    };
-    match params.iter().find(|param| item.has(param)) {
-        Some(param) => Err(ConfigError::unsupported(format_args!("{name} {param}"))),
-        None => Ok(()),
+    match item.entity.support {
+        Support::Refused => Err(ConfigError::unsupported(item.name())),
+        Support::Supported | Support::Unavailable => Ok(()),
     }
 }
 

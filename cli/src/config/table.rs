@@ -64,6 +64,7 @@ pub static ENTITIES: &[Entity] = &[
                 Text,
                 "Close connections without traffic for longer, at least 21s",
             ),
+            param("strict", Bool, "Refuse connections whose certificate names no node").or("false"),
             param(
                 "receptorkubesupportreconnect",
                 Text,
@@ -139,15 +140,15 @@ pub static ENTITIES: &[Entity] = &[
         COST,
         ALLOWED,
     ]),
-    entity("udp-listener", Backends, Refused, "Accept links over UDP").with(&[
+    entity("udp-listener", Backends, Supported, "Accept links over UDP").with(&[
         BIND,
         PORT.bare_value(),
         COST,
         NODE_COST,
         ALLOWED,
     ]),
-    entity("udp-peer", Backends, Refused, "Make a link over UDP").with(&[PEER_ADDRESS, REDIAL, COST, ALLOWED]),
-    entity("ws-listener", Backends, Refused, "Accept links over WebSocket").with(&[
+    entity("udp-peer", Backends, Supported, "Make a link over UDP").with(&[PEER_ADDRESS, REDIAL, COST, ALLOWED]),
+    entity("ws-listener", Backends, Supported, "Accept links over WebSocket").with(&[
         BIND,
         PORT.bare_value(),
         param("path", Text, "URI path; / matches every path").or("/"),
@@ -156,7 +157,7 @@ pub static ENTITIES: &[Entity] = &[
         NODE_COST,
         ALLOWED,
     ]),
-    entity("ws-peer", Backends, Refused, "Make a link over WebSocket").with(&[
+    entity("ws-peer", Backends, Supported, "Make a link over WebSocket").with(&[
         param("address", Text, "URL of the listener, ws:// or wss://")
             .required()
             .bare_value(),

@@ -34,6 +34,8 @@ impl Config {
         core.cpu_count = machine.cpu_count;
         core.memory_mib = machine.memory_mib;
         core.idle_timeout = self.node.idle_timeout;
+        core.strict = self.node.strict;
+        core.proxies = self.proxies.clone();
         core.firewall = self.node.firewall.clone();
         core.backends = self.backends.iter().map(backend).collect();
         core.control_services = self.control_services.clone();

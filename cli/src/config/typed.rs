@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::{BackendKind, ControlService, Service};
+use receptor_core::config::{BackendKind, ControlService, ProxySettings, Service};
 use receptor_core::firewall::Rules;
 use receptor_core::id::NodeId;
 use receptor_host::tls_files::TlsFiles;
@@ -30,6 +30,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// TLS configs, whose files are not read yet.
     pub tls: TlsFiles,
+    /// HTTP proxies on the way to WebSocket peers.
+    pub proxies: ProxySettings,
     /// What the user should know; to be logged once the node starts.
     pub warnings: Vec<String>,
     /// The file that `reload` would read.
@@ -45,6 +47,8 @@ pub struct Node {
     pub data_dir: PathBuf,
     /// A connection without received traffic for longer is dropped.
     pub idle_timeout: Duration,
+    /// A connection whose certificate names no node is refused.
+    pub strict: bool,
     /// Which data messages pass.
     pub firewall: Rules,
 }
@@ -114,6 +118,8 @@ pub struct Host {
     pub name: String,
     /// Directory for temporary files, used when `datadir` is set to nothing.
     pub temp_dir: PathBuf,
+    /// HTTP proxies, by the environment.
+    pub proxies: ProxySettings,
 }
 
 impl Host {
@@ -122,6 +128,46 @@ impl Host {
         Self {
             name: receptor_host::machine::hostname(),
             temp_dir: std::env::temp_dir(),
+            proxies: proxies(|name| std::env::var(name).ok()),
         }
+    }
+}
+
+/// What Go's standard library reads: capitals first. A program that serves CGI takes no proxy from there, because any client
+/// could set it with a header `Proxy`.
+pub(super) fn proxies(variable: impl Fn(&str) -> Option<String>) -> ProxySettings {
+    let either = |name: &str| {
+        let text = variable(name).filter(|text| !text.is_empty());
+        text.or_else(|| variable(&name.to_ascii_lowercase()))
+            .unwrap_or_default()
+    };
+    let is_cgi = variable("REQUEST_METHOD").is_some_and(|method| !method.is_empty());
+    ProxySettings {
+        http: if is_cgi { String::new() } else { either("HTTP_PROXY") },
+        https: either("HTTPS_PROXY"),
+        exceptions: either("NO_PROXY"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proxies_come_from_the_environment() {
+        let set = |pairs: &'static [(&str, &str)]| {
+            proxies(move |name| pairs.iter().find(|pair| pair.0 == name).map(|pair| pair.1.to_owned()))
+        };
+        let found = set(&[
+            ("http_proxy", "a"),
+            ("HTTPS_PROXY", "b"),
+            ("https_proxy", "c"),
+            ("no_proxy", "d"),
+        ]);
+        assert_eq!((&*found.http, &*found.https, &*found.exceptions), ("a", "b", "d"));
+        assert_eq!(
+            set(&[("HTTP_PROXY", "a"), ("REQUEST_METHOD", "GET")]),
+            ProxySettings::default()
+        );
     }
 }

@@ -25,6 +25,7 @@ fn load(text: &str) -> (Result<Config, String>, tempfile::TempDir) {
     let host = Host {
         name: "host.example".into(),
         temp_dir: "/var/tmp".into(),
+        proxies: Default::default(),
     };
     let loaded = match super::load(&args, &host) {
         Ok(Action::Run(config)) => Ok(*config),
@@ -39,8 +40,8 @@ const EXECUTION: &str = include_str!("awx-execution.yml");
 const HOP: &str = include_str!("awx-hop.yml");
 const EDGE: &str = include_str!("edge-plain.yml");
 
-/// The items of a file without those that hold one of these texts, or whole lines if they hold a parameter only.
-fn without(text: &str, items: &[&str], lines: &[&str]) -> String {
+/// The items of a file without those of these names.
+fn without(text: &str, items: &[&str]) -> String {
     let mut kept = String::new();
     for item in text
         .split_inclusive('\n')
@@ -53,49 +54,24 @@ fn without(text: &str, items: &[&str], lines: &[&str]) -> String {
         })
     {
         if !items.iter().any(|name| item.starts_with(&format!("- {name}"))) {
-            let wanted = item
-                .split_inclusive('\n')
-                .filter(|line| !lines.iter().any(|text| line.contains(text)));
-            kept.extend(wanted);
+            kept.push_str(&item);
         }
     }
     kept
 }
 
-/// Each entry: what is not built yet and must not be left out, because the mesh would be open, or cut, without it.
+/// All of it is taken, and everything that has no effect yet is named.
 #[test]
-fn what_would_be_less_safe_or_less_connected_is_refused_by_name() {
-    for (text, reason) in [
-        (CONTROL, "tcp-peer tls"),
-        (&without(CONTROL, &["tcp-peer"], &[]), "ws-peer"),
-        (EXECUTION, "tcp-listener tls"),
-        (HOP, "tcp-listener tls"),
-    ] {
-        assert_eq!(
-            load(text).0.unwrap_err(),
-            format!("not supported yet: {reason}"),
-            "{text}"
-        );
-    }
-}
-
-/// What remains is taken, and everything that has no effect yet is named.
-#[test]
-fn everything_else_is_accepted_and_what_has_no_effect_is_named() {
-    let rules = ["    tls: "];
+fn everything_is_accepted_and_what_has_no_effect_is_named() {
     for (text, named, offered) in [
         (
-            &without(CONTROL, &["ws-peer"], &rules),
+            CONTROL,
             &["kubernetes-runtime-auth", "kubernetes-incluster-auth", "work-signing"][..],
             &["local"][..],
         ),
-        (
-            &without(EXECUTION, &[], &rules),
-            &["work-verification", "ansible-runner"],
-            &[],
-        ),
-        (&without(HOP, &[], &rules), &["work-verification"], &[]),
-        (&EDGE.to_owned(), &[], &["cat"]),
+        (EXECUTION, &["work-verification", "ansible-runner"], &[]),
+        (HOP, &["work-verification"], &[]),
+        (EDGE, &[], &["cat"]),
     ] {
         let (loaded, _dir) = load(text);
         let config = loaded.unwrap_or_else(|error| panic!("{error}\n{text}"));
@@ -123,11 +99,7 @@ fn everything_else_is_accepted_and_what_has_no_effect_is_named() {
 /// Work that demands signatures is never taken without them, whatever is said of keys.
 #[test]
 fn signed_work_is_never_offered_without_the_check() {
-    let (loaded, _dir) = load(&without(
-        EXECUTION,
-        &["work-verification", "control-service"],
-        &["    tls: "],
-    ));
+    let (loaded, _dir) = load(&without(EXECUTION, &["work-verification"]));
     assert_eq!(
         loaded.unwrap_err(),
         "VerifySignature for work command 'ansible-runner' is true, but the work verification public key is not specified"

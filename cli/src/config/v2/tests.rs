@@ -10,6 +10,7 @@ fn host() -> Host {
     Host {
         name: "Host.example".into(),
         temp_dir: "/var/tmp".into(),
+        proxies: Default::default(),
     }
 }
 

@@ -35,7 +35,7 @@ use self::connect::Connect;
 pub use self::proxy::proxy_for;
 pub use self::url::{Url, UrlError};
 #[cfg(feature = "websocket")]
-pub use self::websocket::MAX_MESSAGE;
+pub use self::websocket::{MAX_MESSAGE, check_header};
 use super::framing;
 #[cfg(feature = "websocket")]
 use crate::config::HttpProxy;

@@ -218,8 +218,15 @@ impl WebSocket {
     }
 }
 
-/// Tests a header that a user wants to have sent, and is not one of the handshake.
-pub(super) fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TransportError> {
+/// Tests a header that a user wants to have sent with the request.
+///
+/// # Errors
+/// It is no header, or one of the handshake's own.
+pub fn check_header(name: &str, value: &str) -> Result<(), TransportError> {
+    header(name, value).map(drop)
+}
+
+fn header(name: &str, value: &str) -> Result<(HeaderName, HeaderValue), TransportError> {
     let failed = || TransportError::Header(name.into());
     let key = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_| failed())?;
     if RESERVED.contains(&key.as_str()) {
