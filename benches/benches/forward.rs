@@ -7,7 +7,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use receptor_core::firewall::Rules;
 use receptor_core::id::LinkId;
 use receptor_core::link::framing;
-use receptor_tests::relay::{Relay, data};
+use receptor_sim::relay::{Relay, data};
 
 /// Bytes of a buffer that a socket fills.
 const READ: usize = 256 << 10;

@@ -11,7 +11,7 @@ use receptor_core::netceptor::{Router, RouterOutput};
 use receptor_core::rng::Rng;
 use receptor_core::time;
 use receptor_core::wire::classic::RoutingUpdate;
-use receptor_tests::relay::{RELAY, clocks, update};
+use receptor_sim::relay::{RELAY, clocks, update};
 
 /// A router next to node 0 of a mesh.
 struct Rig {

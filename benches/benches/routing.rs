@@ -6,7 +6,7 @@ use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_mai
 use receptor_benches::{listed, name, random_graph};
 use receptor_core::id::LinkId;
 use receptor_core::time::Duration;
-use receptor_tests::relay::{Relay, update};
+use receptor_sim::relay::{Relay, update};
 
 const NODES: usize = 1_000;
 

@@ -9,7 +9,7 @@ use receptor_core::node::io::{Command, Event, Reply};
 use receptor_core::rng::Rng;
 use receptor_core::stream::{Config, Stream};
 use receptor_core::time::{Duration, Instant};
-use receptor_tests::pair::Pair;
+use receptor_sim::pair::Pair;
 
 const SIZE: usize = 1 << 20;
 
@@ -99,7 +99,7 @@ fn stream(criterion: &mut Criterion) {
             nodes,
             |(mut pair, from, to)| {
                 pair.write(Pair::LEFT, from, &data);
-                let arrived = |world: &receptor_tests::world::World| {
+                let arrived = |world: &receptor_sim::world::World| {
                     world
                         .host(Pair::RIGHT)
                         .pipe(to)
