@@ -73,6 +73,13 @@ impl Control {
         Ok(bytes)
     }
 
+    /// Reads what is there next, at least one byte; nothing at the end of the session.
+    pub fn piece(&mut self) -> io::Result<Vec<u8>> {
+        let piece = self.stream.fill_buf()?.to_vec();
+        self.stream.consume(piece.len());
+        Ok(piece)
+    }
+
     /// One command line out, one line in.
     pub fn command(&mut self, line: &str) -> io::Result<String> {
         self.send(format!("{line}\n").as_bytes())?;

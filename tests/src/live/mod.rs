@@ -29,7 +29,7 @@ pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, neighbours, routes, wait_for_routes};
 pub use noise::{assert_same, noise};
-pub use peers::{aioquic, go_node, python_client, script};
+pub use peers::{aioquic, ansible_runner, go_node, python_client, script};
 pub use port::free_port;
 pub use raw_peer::{Hello, RawPeer};
 pub use receptorctl::{Ended, Receptorctl};

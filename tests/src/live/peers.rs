@@ -29,6 +29,11 @@ pub fn aioquic() -> Option<PathBuf> {
     fetch("fetch-aioquic", "aioquic", "bin/python")
 }
 
+/// The `bin` directory with ansible-runner and ansible, or `None` with a line on the terminal when they cannot be had here.
+pub fn ansible_runner() -> Option<PathBuf> {
+    fetch("fetch-ansible-runner", "ansible-runner", "bin")
+}
+
 /// A script of `tests/peers`.
 pub fn script(name: &str) -> PathBuf {
     workspace().join("tests/peers").join(name)
