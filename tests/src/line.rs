@@ -11,6 +11,7 @@ use receptor_core::node::io::{
     TaskResult,
 };
 use receptor_core::time::{Duration, Instant};
+use receptor_core::workceptor::Stored;
 
 use crate::relay::clocks;
 
@@ -278,7 +279,7 @@ impl Line {
         let result = match task {
             Task::LoadEpoch => TaskResult::Epoch(None),
             Task::StoreEpoch(_) => TaskResult::Stored,
-            Task::ScanUnits => TaskResult::Units(Vec::new()),
+            Task::ScanUnits => TaskResult::Units(Stored::default()),
             other => panic!("not in this row: {other:?}"),
         };
         self.input(node, Input::Done(id, result));

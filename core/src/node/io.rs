@@ -13,7 +13,7 @@ use crate::firewall::Rules;
 use crate::id::{BackendId, CommandId, LinkId, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::TraceHop;
 use crate::quic::{FromEndpoint, ToEndpoint};
-use crate::workceptor::{RunnerEvent, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
+use crate::workceptor::{RunnerEvent, Stored, UnitError, UnitId, UnitTask, UnitTaskResult};
 
 pub use crate::control::{ReloadCode, ReloadError};
 pub use crate::service::{LocalListen, LocalTarget};
@@ -399,7 +399,7 @@ impl Task {
         match self {
             Self::Unlisten { .. } => TaskResult::Unlistened,
             Self::LoadEpoch => TaskResult::Epoch(None),
-            Self::ScanUnits => TaskResult::Units(Vec::new()),
+            Self::ScanUnits => TaskResult::Units(Stored::default()),
             Self::Unit(..) => TaskResult::Unit(UnitTaskResult::Failed(UnitError::Io(refusal()))),
             Self::Listen { .. }
             | Self::Reload
@@ -439,7 +439,7 @@ pub enum TaskResult {
     /// `StoreEpoch`.
     Stored,
     /// `ScanUnits`.
-    Units(Vec<StoredUnit>),
+    Units(Stored),
     /// `Unit`.
     Unit(UnitTaskResult),
     /// Any task but `Unit`: what the operating system said.

@@ -11,6 +11,7 @@ use crate::config::{ControlTcp, SocketFile};
 use crate::error::CallerError;
 use crate::time::{Now, Wall};
 use crate::wire::classic::WorkCommand;
+use crate::workceptor::Stored;
 
 /// Where the start stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,7 +58,7 @@ impl Node {
             }
             (TaskOwner::ScanUnits, TaskResult::Failed(error)) => {
                 self.error(alloc::format!("cannot list units of work: {error}"));
-                self.work.handle_scan(now, Vec::new());
+                self.work.handle_scan(now, Stored::default());
                 self.loaded(now, |_, units| *units = true);
             }
             (

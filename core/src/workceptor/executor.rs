@@ -15,7 +15,7 @@ use super::spool::Source;
 use super::state::State;
 use super::submit::{check_signature, check_size, in_use};
 use super::unit::{Asker, Verb};
-use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor, unknown_unit};
+use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
 use crate::id::NodeId;
 use crate::time::Now;
 use crate::wire::work::{Decoder, Message, Received, Submit};
@@ -211,7 +211,7 @@ impl Workceptor {
                 }
                 channel.pos = offset;
                 match (self.find(&unit), check_signature(Some(&signature))) {
-                    (None, _) => self.refuse_channel(key, number, unknown_unit(&unit)),
+                    (None, _) => self.refuse_channel(key, number, self.unknown(&unit)),
                     (_, Err(text)) => self.refuse_channel(key, number, text),
                     (Some(id), Ok(())) => self.bind(key, number, &id, false),
                 }
@@ -247,6 +247,9 @@ impl Workceptor {
             }
             self.bind(key, number, &id, false);
             return Ok(());
+        }
+        if let Some(text) = self.refuses(&submit.unit) {
+            return Err(text);
         }
         check_size(
             "",
@@ -343,7 +346,11 @@ impl Workceptor {
         }
         channel.asked += 1;
         match (self.find(unit), check_signature(Some(signature))) {
-            (None, _) => self.answer_channel(key, number, Err(unknown_unit(unit))),
+            (None, _) if verb == Verb::Release && self.is_released(unit) => self.answer_channel(key, number, Ok(())),
+            (None, _) => {
+                self.bar(unit);
+                self.answer_channel(key, number, Err(self.unknown(unit)));
+            }
             (_, Err(text)) => self.answer_channel(key, number, Err(text)),
             (Some(id), Ok(())) => self.finish(&id, Asker::Channel(key, number), verb, force),
         }

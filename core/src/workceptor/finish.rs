@@ -7,8 +7,9 @@ use super::api::{ClientKey, Severity, WorkReply};
 use super::id::UnitId;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::Timer;
+use super::tombstone::Tombstone;
 use super::unit::{Asker, Removal, Stage, Verb, Waiter};
-use super::{Purpose, Workceptor, failure, unknown_unit};
+use super::{Purpose, Workceptor, failure};
 use crate::time::Duration;
 
 /// Attempts to remove a directory, a second apart (`work.md` §13).
@@ -49,11 +50,19 @@ impl Workceptor {
         };
         if is_due && !self.timers.is_set(&Timer::RetryRemove(id.clone())) {
             unit.stage = Stage::Removing;
-            self.task(id, Purpose::Remove, UnitTask::Remove);
+            let Some(unit) = self.units.get(id) else { return };
+            let tombstone = Some(self.tombstone(id, unit));
+            self.task(
+                id,
+                Purpose::Remove {
+                    tombstone: tombstone.clone(),
+                },
+                UnitTask::Remove { tombstone },
+            );
         }
     }
 
-    pub(super) fn removed(&mut self, id: &UnitId, result: UnitTaskResult) {
+    pub(super) fn removed(&mut self, id: &UnitId, tombstone: Option<Tombstone>, result: UnitTaskResult) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let gone = matches!(
             result,
@@ -67,6 +76,9 @@ impl Workceptor {
                     Severity::Warning,
                     format!("unit {id}: forgotten, but its directory stays: {error}"),
                 );
+            }
+            if let Some(tombstone) = tombstone {
+                self.bury(tombstone);
             }
             return self.unit_gone(id);
         }
@@ -96,7 +108,7 @@ impl Workceptor {
             self.end_results(reader);
         }
         for (session, channel) in unit.channels {
-            self.refuse_channel(session, channel, unknown_unit(id.as_str()));
+            self.refuse_channel(session, channel, self.unknown(id.as_str()));
         }
         // Somebody released the unit while its submitter still sends stdin or waits for the start.
         let text = format!("unit {id} was released");

@@ -39,6 +39,7 @@ mod submit;
 mod target;
 pub mod task;
 mod timer;
+pub mod tombstone;
 mod unit;
 mod update;
 
@@ -64,7 +65,8 @@ pub use process::{ExitStatus, FoundRunner, ProcessIdentity, RunnerKind};
 pub use record::{Change, ChangeKind, Record, Refused};
 pub use split::{SplitError, split_words};
 pub use state::State;
-pub use task::{RunnerEvent, StoredUnit, UnitError, UnitTask, UnitTaskResult};
+pub use task::{RunnerEvent, Stored, StoredUnit, UnitError, UnitTask, UnitTaskResult};
+pub use tombstone::{Owed, Tombstone};
 
 use classic::Call;
 use executor::Session;
@@ -72,6 +74,7 @@ use peer::Peer;
 use results::Reader;
 use target::Target;
 use timer::{Timer, Timers};
+use tombstone::Memory;
 use unit::Unit;
 
 /// Bytes of stdin a client may have under way: 256 KiB.
@@ -111,7 +114,9 @@ enum Purpose {
     Spawn,
     Attach,
     CancelRunner,
-    Remove,
+    Remove {
+        tombstone: Option<Tombstone>,
+    },
     Results {
         client: ClientKey,
         max: usize,
@@ -165,6 +170,10 @@ pub struct Workceptor {
     rng: Rng,
     now: Now,
     units: BTreeMap<UnitId, Unit>,
+    /// Units that are gone.
+    released: Memory<Tombstone>,
+    /// Units that were ended before they were here.
+    barred: Memory<()>,
     tasks: BTreeMap<TaskKey, (UnitId, u64, Purpose)>,
     clients: BTreeMap<ClientKey, Client>,
     peers: BTreeMap<Target, Peer>,
@@ -187,6 +196,8 @@ impl Workceptor {
             rng,
             now: Now::default(),
             units: BTreeMap::new(),
+            released: Memory::default(),
+            barred: Memory::default(),
             tasks: BTreeMap::new(),
             clients: BTreeMap::new(),
             peers: BTreeMap::new(),
@@ -283,7 +294,7 @@ impl Workceptor {
             Purpose::Spawn => self.spawned(&id, result),
             Purpose::Attach => self.attached(&id, result),
             Purpose::CancelRunner => self.runner_told(&id, &result),
-            Purpose::Remove => self.removed(&id, result),
+            Purpose::Remove { tombstone } => self.removed(&id, tombstone, result),
             Purpose::Results { client, max } => self.results_read(client, max, result),
             Purpose::SessionHash => self.session_hashed(&id, result),
             Purpose::WriteOutput => self.output_written(&id, result),

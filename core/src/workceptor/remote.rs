@@ -236,7 +236,8 @@ impl Workceptor {
             return self.remove_if_due(id);
         }
         let (released, cancelled) = (unit.release.is_some(), unit.cancelling);
-        if is_queued {
+        // What has ended in this moment answers with its end, once that is recorded.
+        if is_queued && unit.run != Run::Over {
             self.start_is_slow(id);
         }
         if released {

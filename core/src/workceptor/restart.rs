@@ -3,7 +3,6 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString as _;
-use alloc::vec::Vec;
 
 use super::Workceptor;
 use super::api::Severity;
@@ -17,16 +16,21 @@ use super::remote::Remote;
 use super::spool::{Source, Spool, Writer};
 use super::state::State;
 use super::target::Target;
-use super::task::StoredUnit;
+use super::task::{Stored, StoredUnit};
 use super::unit::{Removal, Run, Stage, Unit};
 use crate::time::Now;
 
 impl Workceptor {
-    /// The units on the disk, told once, before anything else. Every one is known afterwards and none is deleted; what
+    /// What is on the disk, told once, before anything else. Every unit is known afterwards and none is deleted; what
     /// does not fit the limit of units is shown all the same.
-    pub fn handle_scan(&mut self, now: Now, stored: Vec<StoredUnit>) {
+    pub fn handle_scan(&mut self, now: Now, stored: Stored) {
         self.now = now;
-        for found in stored {
+        for tombstone in stored.released {
+            self.bury(tombstone);
+        }
+        for found in stored.units {
+            // Its directory is there: it was not removed after all, or has come anew.
+            self.released.remove(&found.id);
             if !self.units.contains_key(&found.id) {
                 self.restore(found);
             }

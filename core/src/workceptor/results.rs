@@ -9,7 +9,7 @@ use super::id::UnitId;
 use super::submit::check_signature;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::unit::{Stage, Unit};
-use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, failure, unknown_unit};
+use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, failure};
 use crate::time::Now;
 
 /// One client that reads output.
@@ -35,7 +35,7 @@ impl Reader {
 impl Workceptor {
     pub(super) fn results(&mut self, client: ClientKey, unit: String, start: i64, signature: Option<String>) {
         let Some(id) = self.find(&unit).filter(|id| self.units.get(id).is_some_and(is_known)) else {
-            return self.refuse(client, unknown_unit(&unit));
+            return self.refuse(client, self.unknown(&unit));
         };
         if let Err(text) = check_signature(signature.as_deref()) {
             return self.refuse(client, text);

@@ -15,7 +15,7 @@ use super::target::Target;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::Timer;
 use super::unit::{Asker, Stage, Unit, Verb};
-use super::{Client, Purpose, STDIN_WINDOW, Workceptor, failure, unknown_unit};
+use super::{Client, Purpose, STDIN_WINDOW, Workceptor, failure};
 use crate::config::WorkKind;
 use crate::id::NodeId;
 use crate::time::Now;
@@ -54,7 +54,7 @@ impl Workceptor {
             WorkRequest::List { unit: Some(text) } => {
                 let view = self.known(&text).map(|unit| self.view(unit));
                 let reply = view.map_or_else(
-                    || WorkReply::Error(unknown_unit(&text)),
+                    || WorkReply::Error(self.unknown(&text)),
                     |view| WorkReply::List(BTreeMap::from([(text.clone(), view)])),
                 );
                 self.reply(client, reply);
@@ -62,7 +62,7 @@ impl Workceptor {
             WorkRequest::Status { unit: text } => {
                 let view = self.known(&text).map(|unit| self.view(unit));
                 let reply = view.map_or_else(
-                    || WorkReply::Error(unknown_unit(&text)),
+                    || WorkReply::Error(self.unknown(&text)),
                     |view| WorkReply::Status(Box::new(view)),
                 );
                 self.reply(client, reply);
@@ -86,7 +86,13 @@ impl Workceptor {
 
     fn finish_for(&mut self, client: ClientKey, unit: String, verb: Verb, force: bool, signature: Option<String>) {
         let Some(id) = self.known(&unit).and_then(|_| self.find(&unit)) else {
-            return self.refuse(client, unknown_unit(&unit));
+            return match verb {
+                // As often as anybody likes: a client may not have seen the first answer.
+                Verb::Release if self.is_released(&unit) => {
+                    self.reply(client, WorkReply::Released { unit, pending: false });
+                }
+                Verb::Cancel | Verb::Release => self.refuse(client, self.unknown(&unit)),
+            };
         };
         if let Err(text) = check_signature(signature.as_deref()) {
             return self.refuse(client, text);
@@ -181,7 +187,7 @@ impl Workceptor {
         let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
             loop {
                 let id = UnitId::random(&mut self.rng);
-                if !self.units.contains_key(&id) {
+                if !self.units.contains_key(&id) && self.released.get(&id).is_none() {
                     return Ok(id);
                 }
             }
@@ -192,7 +198,8 @@ impl Workceptor {
                 UnitId::MAX_LEN
             )
         })?;
-        if self.units.contains_key(&id) {
+        let has_run = self.released.get(&id).is_some_and(|tombstone| tombstone.has_run);
+        if has_run || self.units.contains_key(&id) {
             return Err(in_use(&id));
         }
         Ok(id)
@@ -204,6 +211,7 @@ impl Workceptor {
         if let Extra::Remote(extra) = &record.extra {
             unit.remote = Some(Box::new(Remote::new(Target::of(extra))));
         }
+        self.released.remove(&id);
         self.units.insert(id.clone(), unit);
         self.task(&id, Purpose::Create, UnitTask::Create { record });
         // The session is opened while the client still sends.

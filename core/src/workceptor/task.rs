@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::id::UnitId;
 use super::process::FoundRunner;
 use super::record::{Change, Record};
+use super::tombstone::Tombstone;
 
 /// A task about one unit's directory or runner.
 #[derive(Clone, PartialEq, Debug)]
@@ -80,8 +81,17 @@ pub enum UnitTask {
     /// Tell the runner to end the unit: SIGINT to the child, after 5 s SIGTERM to its group, after 10 s SIGKILL to every
     /// descendant. Answered when told; the end comes as [`RunnerEvent::Finished`].
     Cancel,
-    /// Remove the directory with all that is in it; durable when answered.
-    Remove,
+    /// Remove the directory with all that is in it; durable when answered. The tombstone is kept from before that on (it
+    /// comes back in [`Stored::released`]), durably if something is owed. A disk that cannot keep it removes all the same.
+    Remove {
+        /// What is left of the unit; `None` if there is nothing to be remembered.
+        tombstone: Option<Tombstone>,
+    },
+    /// Keep this tombstone in place of the unit's last one; not synced. The unit's directory is gone.
+    Bury {
+        /// What is left of the unit.
+        tombstone: Tombstone,
+    },
 }
 
 /// Why a task failed.
@@ -101,7 +111,7 @@ pub enum UnitError {
 /// The answer to a [`UnitTask`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum UnitTaskResult {
-    /// Done (`Create`, `WriteStdin`, `DropStdin`, `WriteOutput`, `Cancel`, `Remove`).
+    /// Done (`Create`, `WriteStdin`, `DropStdin`, `WriteOutput`, `Cancel`, `Remove`, `Bury`).
     Done,
     /// The record as it now is (`Update`).
     Record(Record),
@@ -147,6 +157,15 @@ pub enum RunnerEvent {
         /// Size of `stdout`.
         stdout_size: u64,
     },
+}
+
+/// What is found on disk at start.
+#[derive(Clone, PartialEq, Default, Debug)]
+pub struct Stored {
+    /// Units.
+    pub units: Vec<StoredUnit>,
+    /// Tombstones, the oldest first; the last one of each unit counts.
+    pub released: Vec<Tombstone>,
 }
 
 /// One unit found on disk at start.

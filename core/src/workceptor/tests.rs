@@ -6,6 +6,7 @@ mod disk;
 mod finish;
 mod go;
 mod local;
+mod released;
 mod remote;
 mod tls;
 mod trouble;

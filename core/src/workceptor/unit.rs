@@ -177,6 +177,15 @@ impl Unit {
         matches!(self.run, Run::Up { .. }) || self.record.extra.command().is_some_and(|extra| extra.pid != 0)
     }
 
+    /// Whether its command may have run, here or elsewhere.
+    pub(super) fn has_run(&self) -> bool {
+        match (&self.record.extra, &self.remote) {
+            (Extra::Command(extra), _) => extra.starting || extra.pid != 0,
+            (_, Some(remote)) => remote.submitted,
+            _ => true,
+        }
+    }
+
     /// Takes a record that was written, unless it is older than what is known: answers of the disk and words of a
     /// runner may overtake each other. Whether anything changed.
     pub(super) fn adopt(&mut self, record: Record) -> bool {

@@ -16,6 +16,7 @@ use receptor_core::node::io::{
     Command, Event, Input, LinkInput, LinkOutput, Output, PIPE_WINDOW, PipeInput, PipeOutput, Reply, Task, TaskResult,
 };
 use receptor_core::time::{Duration, Instant, Now, Wall};
+use receptor_core::workceptor::Stored;
 
 use remote::Remote;
 use units::Units;
@@ -396,7 +397,7 @@ impl Rig {
         let result = match task {
             Task::LoadEpoch => TaskResult::Epoch(None),
             Task::StoreEpoch(_) => TaskResult::Stored,
-            Task::ScanUnits => TaskResult::Units(Vec::new()),
+            Task::ScanUnits => TaskResult::Units(Stored::default()),
             Task::Listen { address, .. } => TaskResult::Listening(address),
             Task::ListenControl { path, .. } => TaskResult::Listening(path),
             Task::Unit(unit, task) => TaskResult::Unit(self.units.run(&unit, task)),

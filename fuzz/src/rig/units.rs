@@ -33,10 +33,11 @@ impl Units {
                 self.0.insert(id.clone(), directory);
                 UnitTaskResult::Done
             }
-            UnitTask::Remove => {
+            UnitTask::Remove { .. } => {
                 self.0.remove(id);
                 UnitTaskResult::Done
             }
+            UnitTask::Bury { .. } => UnitTaskResult::Done,
             task => match self.0.get_mut(id) {
                 Some(directory) => in_directory(directory, task),
                 None => UnitTaskResult::Failed(UnitError::Missing),
@@ -122,7 +123,9 @@ fn in_directory(directory: &mut Directory, task: UnitTask) -> UnitTaskResult {
             alive: false,
             same_boot: true,
         },
-        UnitTask::Cancel | UnitTask::Create { .. } | UnitTask::Remove => UnitTaskResult::Done,
+        UnitTask::Cancel | UnitTask::Create { .. } | UnitTask::Remove { .. } | UnitTask::Bury { .. } => {
+            UnitTaskResult::Done
+        }
     }
 }
 

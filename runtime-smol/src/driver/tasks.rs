@@ -138,10 +138,10 @@ impl<M: Machine> Driver<M> {
             Task::StoreEpoch(epoch) => self.on_disk(id, TaskResult::Stored, move |store| {
                 store.store_epoch(epoch).map(|()| TaskResult::Stored)
             }),
-            Task::ScanUnits => self.on_disk(id, TaskResult::Units(Vec::new()), |store| {
+            Task::ScanUnits => self.on_disk(id, TaskResult::Units(Default::default()), |store| {
                 let scan = store.scan()?;
                 scan.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
-                Ok(TaskResult::Units(scan.units))
+                Ok(TaskResult::Units(scan.into_stored()))
             }),
             Task::Unit(unit, deed) => self.units.submit(id, unit, deed),
             other => {

@@ -235,7 +235,7 @@ fn tasks_are_answered_once_also_when_they_cannot_be_done() {
                 Task::LoadEpoch,
                 Task::StoreEpoch(5),
                 Task::ScanUnits,
-                Task::Unit(unit.clone(), UnitTask::Remove),
+                Task::Unit(unit.clone(), UnitTask::Remove { tombstone: None }),
                 Task::Unit(unit, UnitTask::ReadOutput { offset: 0, max: 1 }),
             ]),
             |_, input| done(input),
@@ -254,7 +254,7 @@ fn tasks_are_answered_once_also_when_they_cannot_be_done() {
         assert!(failed(3).starts_with("could not acquire lock on socket file: "));
         assert!(matches!(answers[&4], TaskResult::Epoch(None)));
         assert!(matches!(answers[&5], TaskResult::Stored));
-        assert!(matches!(&answers[&6], TaskResult::Units(units) if units.is_empty()));
+        assert!(matches!(&answers[&6], TaskResult::Units(stored) if stored.units.is_empty()));
         for task in [7, 8] {
             assert!(matches!(
                 &answers[&task],

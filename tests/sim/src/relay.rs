@@ -10,6 +10,7 @@ use receptor_core::node::io::{Input, LinkInput, Output, Task, TaskResult};
 use receptor_core::time::{Duration, Instant, Now, Wall};
 use receptor_core::wire::classic::RoutingUpdate;
 use receptor_core::wire::data::{HEADER_LEN, Header, MAX_HOPS};
+use receptor_core::workceptor::Stored;
 
 /// The name of the node.
 pub const RELAY: &str = "relay";
@@ -117,7 +118,7 @@ impl Relay {
             let result = match task {
                 Task::LoadEpoch => TaskResult::Epoch(None),
                 Task::StoreEpoch(_) => TaskResult::Stored,
-                Task::ScanUnits => TaskResult::Units(Vec::new()),
+                Task::ScanUnits => TaskResult::Units(Stored::default()),
                 other => TaskResult::Failed(format!("not on this machine: {other:?}")),
             };
             self.input(Input::Done(id, result));

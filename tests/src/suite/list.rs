@@ -78,6 +78,7 @@ macro_rules! conformance_cases {
             work cancelled_local_and_remote,
             work goes_on_while_its_node_is_away,
             work goes_on_while_a_remote_node_is_away,
+            work a_released_unit_is_remembered,
             work no_runner_no_work,
             disk one_slow_unit_does_not_hold_up_others,
             disk a_slow_start_delays_nobody_else,

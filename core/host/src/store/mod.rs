@@ -1,6 +1,7 @@
 //! Units on disk, in the classic layout (`work.md` §3): `DATADIR/NODEID/UNITID/{status,status.lock,stdin,stdout}`.
 
 mod handles;
+mod released;
 mod scan;
 mod unit_dir;
 
@@ -11,12 +12,13 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use highway::{HighwayHash as _, HighwayHasher, Key};
-use receptor_core::workceptor::{UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_core::workceptor::{Tombstone, UnitError, UnitId, UnitTask, UnitTaskResult};
 
 use crate::atomic::sync_dir;
 use crate::epoch;
 use crate::error_text::path_text;
 use handles::{Content, Handles};
+use released::Released;
 
 pub use scan::Scan;
 pub use unit_dir::UnitDir;
@@ -32,6 +34,7 @@ const HASH_BLOCK: usize = 1 << 20;
 pub struct UnitStore {
     dir: PathBuf,
     handles: Handles,
+    released: Released,
 }
 
 impl UnitStore {
@@ -59,6 +62,7 @@ impl UnitStore {
         Ok(Self {
             dir,
             handles: Handles::default(),
+            released: Released::default(),
         })
     }
 
@@ -84,7 +88,13 @@ impl UnitStore {
 
     /// Lists all units, and cleans up after removals that a crash has cut short.
     pub fn scan(&self) -> Result<Scan, String> {
-        scan::scan(&self.dir)
+        let mut scan = scan::scan(&self.dir)?;
+        match self.released.load(&self.dir) {
+            Ok(released) => scan.released = released,
+            // The units are worth more than what is known of those that are gone.
+            Err(error) => scan.problems.push(error),
+        }
+        Ok(scan)
     }
 
     /// Carries out a task on the disk. `Spawn`, `Attach` and `Cancel` are the [`runner`](crate::runner)'s and fail here.
@@ -107,7 +117,12 @@ impl UnitStore {
             }
             UnitTask::Update { change, sync } => dir.update(&change, sync).map(UnitTaskResult::Record),
             UnitTask::HashOutput { len } => self.hash(unit, len),
-            UnitTask::Remove => self.remove(unit).map(done),
+            UnitTask::Remove { tombstone } => self.remove(unit, tombstone.as_ref()).map(done),
+            UnitTask::Bury { tombstone } => self
+                .released
+                .append(&self.dir, &tombstone)
+                .map_err(UnitError::Io)
+                .map(done),
             UnitTask::Spawn { .. } | UnitTask::Attach { .. } | UnitTask::Cancel => {
                 Err(UnitError::Io("the unit store starts and stops no processes".to_owned()))
             }
@@ -171,7 +186,13 @@ impl UnitStore {
 
     /// Renames first, so that a crash leaves either the whole unit or a name that [`UnitStore::scan`] removes. Removing
     /// what is gone is no error.
-    fn remove(&self, unit: &UnitId) -> Result<(), UnitError> {
+    fn remove(&self, unit: &UnitId, tombstone: Option<&Tombstone>) -> Result<(), UnitError> {
+        if let Some(tombstone) = tombstone
+            && let Err(error) = self.released.append(&self.dir, tombstone)
+        {
+            // A full disk gets room by a removal, not by a refusal.
+            tracing::warn!("the release of unit {unit} is known only until this node stops: {error}");
+        }
         self.handles.forget(unit);
         let from = self.dir.join(unit.as_str());
         let to = self.dir.join(format!("{REMOVING}{unit}"));

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::thread;
 use std::time::Duration;
 
-use receptor_core::workceptor::{StoredUnit, UnitError, UnitId};
+use receptor_core::workceptor::{Stored, StoredUnit, Tombstone, UnitError, UnitId};
 
 use super::{REMOVING, UnitDir, remove_all};
 use crate::error_text::path_text;
@@ -21,14 +21,27 @@ const READ_AGAIN: (u32, Duration) = (8, Duration::from_millis(100));
 pub struct Scan {
     /// Units, by ID.
     pub units: Vec<StoredUnit>,
+    /// Tombstones of released ones, the oldest first.
+    pub released: Vec<Tombstone>,
     /// Lines for the log: entries that were skipped.
     pub problems: Vec<String>,
+}
+
+impl Scan {
+    /// What the core wants to know.
+    pub fn into_stored(self) -> Stored {
+        Stored {
+            units: self.units,
+            released: self.released,
+        }
+    }
 }
 
 pub(super) fn scan(dir: &Path) -> Result<Scan, String> {
     let failed = |error| path_text("read", dir, &error);
     let mut scan = Scan {
         units: Vec::new(),
+        released: Vec::new(),
         problems: Vec::new(),
     };
     for entry in fs::read_dir(dir).map_err(failed)? {

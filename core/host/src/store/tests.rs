@@ -142,7 +142,10 @@ fn a_missing_unit_is_missing_to_every_task_and_gone_to_remove() {
     ] {
         assert_eq!(failed_with(store.run(&unit, task)), UnitError::Missing);
     }
-    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert_eq!(
+        store.run(&unit, UnitTask::Remove { tombstone: None }),
+        UnitTaskResult::Done
+    );
     assert!(matches!(
         failed_with(store.run(&unit, UnitTask::Cancel)),
         UnitError::Io(_)
@@ -162,7 +165,10 @@ fn a_removed_unit_leaves_nothing_not_even_after_a_crash() {
         },
     );
     fs::create_dir_all(dir.path().join("node-1/.removing-u/x")).unwrap();
-    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert_eq!(
+        store.run(&unit, UnitTask::Remove { tombstone: None }),
+        UnitTaskResult::Done
+    );
     assert_eq!(fs::read_dir(store.dir()).unwrap().count(), 0);
     // The open file of the removed unit is not taken for the new one's.
     let unit = created(&store, "u");
@@ -273,6 +279,9 @@ fn directories_without_a_record_are_units_that_failed_if_a_unit_has_left_somethi
     let strange = dir.path().join("node-1/unit3/notes");
     assert!(strange.exists(), "what is not ours is not removed");
     let unit = UnitId::parse("unit1").unwrap();
-    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert_eq!(
+        store.run(&unit, UnitTask::Remove { tombstone: None }),
+        UnitTaskResult::Done
+    );
     assert!(!dir.path().join("node-1/unit1").exists());
 }

@@ -293,7 +293,7 @@ fn only_the_named_runner_is_attached_to() {
     assert_eq!(second.stdout_size, 3);
     cancel(&second.connection.unwrap());
     assert_eq!(finish(connection).1.state, State::Canceled);
-    bench.run(UnitTask::Remove);
+    bench.run(UnitTask::Remove { tombstone: None });
     assert_eq!(bench.attach(&runner).unwrap_err(), UnitError::Missing);
 }
 

@@ -41,6 +41,8 @@ pub(super) struct Runner {
 pub(super) struct Disk {
     pub(super) live: BTreeMap<UnitId, Dir>,
     pub(super) durable: BTreeMap<UnitId, Dir>,
+    /// Tombstones, and how many of them are durable.
+    pub(super) released: (Vec<Tombstone>, usize),
     pub(super) runners: BTreeMap<UnitId, Runner>,
     /// How often the command of a unit was really started.
     pub(super) runs: BTreeMap<UnitId, u32>,
@@ -117,6 +119,16 @@ impl Disk {
             self.durable.insert(id.clone(), dir);
             return UnitTaskResult::Done;
         }
+        if let UnitTask::Remove {
+            tombstone: Some(tombstone),
+        }
+        | UnitTask::Bury { tombstone } = &task
+        {
+            self.released.0.push(tombstone.clone());
+            if tombstone.owed.is_some() {
+                self.released.1 = self.released.0.len();
+            }
+        }
         let Some(dir) = self.live.get_mut(id) else {
             return UnitTaskResult::Failed(UnitError::Missing);
         };
@@ -179,11 +191,11 @@ impl Disk {
                     runner.cancelled = true;
                 }
             }
-            UnitTask::Remove => {
+            UnitTask::Remove { .. } => {
                 self.live.remove(id);
                 self.durable.remove(id);
             }
-            UnitTask::Create { .. } => {}
+            UnitTask::Create { .. } | UnitTask::Bury { .. } => {}
         }
         UnitTaskResult::Done
     }
@@ -263,10 +275,11 @@ impl Disk {
     pub(super) fn crash_machine(&mut self) {
         self.runners.clear();
         self.live = self.durable.clone();
+        self.released.0.truncate(self.released.1);
         self.boot += 1;
     }
 
-    pub(super) fn scan(&self) -> Vec<StoredUnit> {
+    pub(super) fn scan(&self) -> Stored {
         let stored = |(id, dir): (&UnitId, &Dir)| StoredUnit {
             id: id.clone(),
             record: Record::parse(&dir.record),
@@ -274,7 +287,10 @@ impl Disk {
             stdout_size: dir.stdout.len() as u64,
             runner: None,
         };
-        self.live.iter().map(stored).collect()
+        Stored {
+            units: self.live.iter().map(stored).collect(),
+            released: self.released.0.clone(),
+        }
     }
 }
 

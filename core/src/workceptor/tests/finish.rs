@@ -95,7 +95,10 @@ fn a_release_at_any_step_removes_the_unit_everywhere() {
             world.run(1);
             assert_eq!(
                 world.last(again),
-                WorkReply::Error(alloc::format!("unknown work unit {id}"))
+                WorkReply::Released {
+                    unit: id,
+                    pending: false
+                }
             );
         }
     }

@@ -97,3 +97,19 @@ fn a_refusal_by_tls_is_waited_out_by_a_unit_that_has_started() {
     world.run(30);
     assert_eq!(world.status(S, &id).unwrap().state, State::Running);
 }
+
+/// The refusal may come when everything else is done: then it is the answer, and not that the unit is kept.
+#[test]
+fn a_refusal_by_tls_is_the_answer_however_late_it_comes() {
+    let mut world = World::new();
+    world.slow = true;
+    let client = world.submit_request(S, request(Some("mine")), b"abc");
+    world.run(5);
+    assert_eq!(world.replies(client).len(), 1, "{:?}", world.replies(client));
+    world.cut = true;
+    world.refusal = "CRYPTO_ERROR 0x12a (remote): bad certificate";
+    world.slow = false;
+    world.run(5);
+    let expected = "TLS error connecting to remote service: CRYPTO_ERROR 0x12a (remote): bad certificate";
+    assert_eq!(world.replies(client)[1..], [WorkReply::Error(expected.into())]);
+}

@@ -69,7 +69,13 @@ impl Bench {
             stdout_size: 5,
             runner,
         };
-        bench.machine.handle_scan(now, alloc::vec![stored]);
+        bench.machine.handle_scan(
+            now,
+            Stored {
+                units: alloc::vec![stored],
+                ..Stored::default()
+            },
+        );
         bench.run();
         bench
     }

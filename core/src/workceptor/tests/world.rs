@@ -84,6 +84,9 @@ pub(super) struct World {
     pub(super) steps: usize,
     /// The nodes cannot reach each other.
     pub(super) cut: bool,
+    /// Streams take until this ends to be opened.
+    pub(super) slow: bool,
+    held: Vec<Event>,
     /// What who opens a stream then is told.
     pub(super) refusal: &'static str,
     /// Streams that were opened, with their TLS configs.
@@ -116,6 +119,8 @@ impl World {
             },
             steps: 0,
             cut: false,
+            slow: false,
+            held: Vec::new(),
             refusal: "no route to node",
             opened: Vec::new(),
             peak: 0,
@@ -412,6 +417,7 @@ impl World {
             Event::Done(node, life, key, result) if is_alive(self, node, life) => {
                 self.machine(node).handle_done(now, key, result);
             }
+            Event::Open(..) if self.slow => self.held.push(event),
             Event::Open(node, life, key, name) if is_alive(self, node, life) => {
                 let to = NAMES.iter().position(|known| *known == name);
                 match to.filter(|to| !self.cut && self.nodes[*to].machine.is_some()) {
@@ -516,6 +522,9 @@ impl World {
     pub(super) fn step(&mut self) -> bool {
         self.steps += 1;
         self.drain();
+        if !self.slow {
+            self.events.extend(self.held.drain(..));
+        }
         if let Some(event) = self.events.pop_front() {
             self.carry_out(event);
             self.drain();

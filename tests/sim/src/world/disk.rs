@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use highway::{HighwayHash, HighwayHasher, Key};
-use receptor_core::workceptor::{Record, StoredUnit, UnitError, UnitId, UnitTask, UnitTaskResult};
+use receptor_core::workceptor::{Record, Stored, StoredUnit, Tombstone, UnitError, UnitId, UnitTask, UnitTaskResult};
 
 /// One unit's directory.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +22,7 @@ pub struct Directory {
 pub struct Disk {
     current: BTreeMap<UnitId, Directory>,
     durable: BTreeMap<UnitId, Directory>,
+    released: Vec<Tombstone>,
     /// The stored epoch.
     pub epoch: Option<u64>,
     /// Every write fails while set.
@@ -44,7 +45,7 @@ impl Disk {
         self.current = self.durable.clone();
     }
 
-    pub(super) fn scan(&self) -> Vec<StoredUnit> {
+    pub(super) fn scan(&self) -> Stored {
         let stored = |(id, dir): (&UnitId, &Directory)| StoredUnit {
             id: id.clone(),
             record: dir
@@ -55,7 +56,10 @@ impl Disk {
             stdout_size: dir.stdout.len() as u64,
             runner: None,
         };
-        self.current.iter().map(stored).collect()
+        Stored {
+            units: self.current.iter().map(stored).collect(),
+            released: self.released.clone(),
+        }
     }
 
     fn sync(&mut self, id: &UnitId) {
@@ -98,9 +102,14 @@ impl Disk {
                 self.sync(id);
                 UnitTaskResult::Done
             }
-            UnitTask::Remove => {
+            UnitTask::Remove { tombstone } => {
+                self.released.extend(tombstone);
                 self.current.remove(id);
                 self.sync(id);
+                UnitTaskResult::Done
+            }
+            UnitTask::Bury { tombstone } => {
+                self.released.push(tombstone);
                 UnitTaskResult::Done
             }
             task => match self.current.get_mut(id) {

@@ -449,7 +449,7 @@ impl World {
             Task::Unit(unit, task) => {
                 let synced = matches!(
                     task,
-                    UnitTask::Create { .. } | UnitTask::Remove | UnitTask::Update { sync: true, .. }
+                    UnitTask::Create { .. } | UnitTask::Remove { .. } | UnitTask::Update { sync: true, .. }
                 );
                 let result = TaskResult::Unit(host.disk.run(&unit, task));
                 let at = if synced { self.now + disk_time } else { soon };

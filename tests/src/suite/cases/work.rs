@@ -158,3 +158,30 @@ pub fn no_runner_no_work(bench: &Bench) {
         }
     });
 }
+
+/// To release what is gone is no error, also after a restart; everything else says what became of it.
+pub fn a_released_unit_is_remembered(bench: &Bench) {
+    let setup = bench.worker("near").backend(BackendKind::LocalOnly);
+    let node = bench.near(&setup);
+    let unit = submit(bench, "near", "near cat", b"x", "Succeeded");
+    release(bench, "near", &unit);
+    let check = || {
+        let released = serde_json::json!({ "released": unit });
+        assert_eq!(
+            bench.control("near").json(&format!("work release {unit}")),
+            Ok(released)
+        );
+        for command in ["status", "list", "cancel", "results"] {
+            let answer = bench
+                .control("near")
+                .command(&format!("work {command} {unit}"))
+                .unwrap();
+            assert_eq!(answer, format!("ERROR: unknown work unit {unit}: already released"));
+        }
+    };
+    check();
+    node.shutdown();
+    drop(node);
+    let _node = bench.near(&setup);
+    check();
+}

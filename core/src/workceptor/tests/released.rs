@@ -1,0 +1,146 @@
+//! What is known of units that were released.
+
+use alloc::format;
+use alloc::string::String;
+
+use super::super::*;
+use super::world::{E, NAMES, S, World};
+use crate::wire::work::{Message, Submit};
+
+fn released(id: &str) -> WorkReply {
+    WorkReply::Released {
+        unit: id.into(),
+        pending: false,
+    }
+}
+
+fn unknown(id: &str) -> WorkReply {
+    WorkReply::Error(format!("unknown work unit {id}: already released"))
+}
+
+/// A unit that has run and was released.
+fn gone(world: &mut World, target: &str) -> String {
+    let client = world.submit(S, target, b"abc");
+    world.run(1);
+    let id = world.id(client);
+    let release = world.release(S, &id, false);
+    world.run(1);
+    assert_eq!(world.last(release), released(&id));
+    id
+}
+
+#[test]
+fn a_released_unit_is_released_already() {
+    for target in NAMES {
+        for restart in [None, Some(false)] {
+            let mut world = World::new();
+            let id = gone(&mut world, target);
+            if let Some(machine) = restart {
+                world.crash(S, machine);
+                world.start(S);
+            }
+            for force in [false, true] {
+                let again = world.release(S, &id, force);
+                world.run(0);
+                assert_eq!(world.last(again), released(&id));
+            }
+            let list = world.request(S, WorkRequest::List { unit: Some(id.clone()) });
+            let status = world.request(S, WorkRequest::Status { unit: id.clone() });
+            let results = world.results(S, &id);
+            let cancel = world.cancel(S, &id);
+            let all = world.request(S, WorkRequest::List { unit: None });
+            world.run(0);
+            for client in [list, status, results, cancel] {
+                assert_eq!(world.last(client), unknown(&id));
+            }
+            assert_eq!(world.last(all), WorkReply::List(BTreeMap::new()));
+            assert!(world.logs.is_empty(), "{:?}", world.logs);
+        }
+    }
+}
+
+#[test]
+fn the_id_of_a_unit_that_has_run_is_not_used_again() {
+    let mut world = World::new();
+    let id = gone(&mut world, NAMES[S]);
+    let request = SubmitRequest {
+        node: NAMES[S].into(),
+        work_type: "cat".into(),
+        work_unit_id: Some(id.clone()),
+        ..SubmitRequest::default()
+    };
+    let client = world.submit_request(S, request, b"");
+    world.run(0);
+    let id = UnitId::parse(&id).unwrap();
+    assert_eq!(world.replies(client), [WorkReply::Error(submit::in_use(&id))]);
+}
+
+/// As a submission that broke and is made anew (`work.md` §11.3).
+#[test]
+fn the_id_of_a_unit_that_never_ran_may_be_used_again() {
+    let mut world = World::new();
+    let request = || SubmitRequest {
+        node: NAMES[S].into(),
+        work_type: "cat".into(),
+        work_unit_id: Some("again".into()),
+        ..SubmitRequest::default()
+    };
+    let first = world.submit_request(S, request(), b"");
+    world.clients.get_mut(&first).unwrap().holds = true;
+    world.run(0);
+    let release = world.release(S, "again", false);
+    world.run(0);
+    assert_eq!(world.last(release), released("again"));
+    let second = world.submit_request(S, request(), b"abc");
+    world.run(1);
+    assert_eq!(
+        world.last(second),
+        WorkReply::Started {
+            unit: UnitId::parse("again").unwrap()
+        }
+    );
+    assert_eq!(world.status(S, "again").unwrap().state, State::Succeeded);
+}
+
+/// A session that is lost may deliver its last messages when the unit is gone already.
+#[test]
+fn a_late_submission_of_an_old_session_makes_no_unit() {
+    for (release, known) in [(true, true), (true, false), (false, false)] {
+        let mut world = World::new();
+        let now = world.now;
+        let name = NAMES[S].into();
+        let submit = Submit {
+            unit: "late1".into(),
+            work_type: "cat".into(),
+            ..Submit::default()
+        };
+        let send = |world: &mut World, session: u64, channel: u32, message: &Message| {
+            let mut bytes = alloc::vec::Vec::new();
+            message.encode(channel, &mut bytes).unwrap();
+            world.machine(E).session_data(now, SessionKey(session), bytes.into());
+            world.run(0);
+        };
+        for session in [1, 2, 3] {
+            world.machine(E).session_opened(now, SessionKey(session), Some(&name));
+        }
+        if known {
+            send(&mut world, 1, 1, &Message::Submit(submit.clone()));
+            assert!(world.only(E).is_some());
+        }
+        let (unit, signature) = ("late1".into(), String::new());
+        let end = if release {
+            let force = false;
+            Message::Release { unit, force, signature }
+        } else {
+            Message::Cancel { unit, signature }
+        };
+        send(&mut world, 2, 1, &end);
+        assert!(world.only(E).is_none());
+        for session in [1, 3] {
+            send(&mut world, session, 2, &Message::Submit(submit.clone()));
+            assert!(world.only(E).is_none(), "{:?}", world.only(E));
+        }
+        world.run(0);
+        assert!(world.nodes[E].disk.live.is_empty());
+    }
+}
