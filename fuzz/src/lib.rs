@@ -20,6 +20,7 @@ mod secure;
 mod source;
 mod stream;
 mod table;
+mod transport;
 mod work;
 
 pub use classic::{advert, route, unreachable};
@@ -33,6 +34,7 @@ pub use quic::quic;
 pub use secure::secure;
 pub use stream::stream;
 pub use table::table;
+pub use transport::{transport, websocket};
 pub use work::work;
 
 /// A function that takes any bytes.
@@ -56,6 +58,8 @@ pub const MACHINES: &[(&str, Target)] = &[
     ("stream", stream),
     ("table", table),
     ("secure", secure),
+    ("transport", transport),
+    ("websocket", websocket),
     ("quic", quic),
     ("node", node),
 ];
