@@ -86,7 +86,7 @@ const CASES: &[Case] = &[
         Route(r#"{"NodeID":"x","UpdateID":"p1","UpdateEpoch":E,"UpdateSequence":1,"ForwardingNode":"peer"}"#)], answers: &[r#""peer":1"#], ..NOTHING },
     Case { name: "our own name", steps: &[Route(r#"{"NodeID":"target","UpdateEpoch":E,"UpdateSequence":1,"ForwardingNode":"target"}"#)], link: Rejected, reaches: &[], ..NOTHING },
     Case { name: "no forwarder", steps: &[Route(r#"{"NodeID":"peer","UpdateEpoch":E,"UpdateSequence":1}"#)], link: Rejected, reaches: &[], ..NOTHING },
-    Case { name: "the name of a neighbour", steps: &[Route(r#"{"NodeID":"watcher","UpdateEpoch":E,"UpdateSequence":1,"ForwardingNode":"watcher"}"#)], link: Rejected, reaches: &[], ..NOTHING },
+    Case { name: "the name of a neighbour, which is asked whether it lives", steps: &[Route(r#"{"NodeID":"watcher","UpdateEpoch":E,"UpdateSequence":1,"ForwardingNode":"watcher"}"#)], link: Waiting, reaches: &[], ..NOTHING },
     Case { name: "what does not decode is no hello", steps: &[Route("{"), Route("[]"), Route(""), Route(r#"{"NodeID":7,"ForwardingNode":"peer"}"#), Route(r#"{"UpdateEpoch":-1,"ForwardingNode":"peer"}"#), Route(r#"{"UpdateEpoch":18446744073709551616,"ForwardingNode":"peer"}"#)], link: Waiting, reaches: &[], ..NOTHING },
     Case { name: "anything else before the hello is ignored", steps: &[Advert(r#"{"NodeID":"early","Service":"s","Time":"2023-11-14T22:13:20Z"}"#), Data(3, "peer", "target", "a", "ping"), Raw(&[9]), Raw(&[0x41, 1, 0, 0]), HELLO, LISTS], answers: &["!early"], ..NOTHING },
     Case { name: "a reject before the hello", steps: &[Raw(b"\x03[]")], link: Closed, reaches: &[], ..NOTHING },

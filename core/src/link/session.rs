@@ -77,6 +77,8 @@ pub enum Refusal {
     Reconfigured,
     /// So many newer connections of peers that are not known wait.
     Crowded(usize),
+    /// A newer session of the same peer has taken its place.
+    Replaced(NodeId),
     /// There is no room for another node, or its name is too long.
     NoRoom,
 }
@@ -112,6 +114,7 @@ impl fmt::Display for Refusal {
             Self::RejectedByPeer => f.write_str("rejected by the other side"),
             Self::Reconfigured => f.write_str("its backend has changed in the configuration"),
             Self::Crowded(limit) => write!(f, "{limit} newer connections wait for their peers' first word"),
+            Self::Replaced(peer) => write!(f, "a newer connection of {peer} has taken its place"),
             Self::NoRoom => f.write_str("the table of nodes has no room for it"),
         }
     }
@@ -131,6 +134,8 @@ pub enum RouteVerdict {
     },
     /// Process it.
     Process,
+    /// It would be accepted, but for another session with this node. Nothing has changed: tell it again, or close.
+    Contested(NodeId),
     /// Send a reject and close; the link is lost if the peer had been accepted.
     Reject(Refusal),
 }
@@ -184,6 +189,11 @@ impl Session {
     /// The accepted peer and the link's cost.
     pub fn peer(&self) -> Option<(&NodeId, f64)> {
         self.peer.as_ref().map(|(peer, cost)| (peer, *cost))
+    }
+
+    /// When the last message came; at first, when the session began.
+    pub fn last_received(&self) -> Instant {
+        self.last_received
     }
 
     /// Whether both ends have accepted each other.
@@ -259,16 +269,15 @@ impl Session {
         } else if peer.as_str().is_empty() || !allowed {
             // A classic node takes the empty name for a node; it must not become a neighbour (`wire.md` §23).
             Some(Refusal::NotAllowed(peer.clone()))
-        } else if let Some(refusal) = self.certificate_refuses(&peer) {
-            Some(refusal)
-        } else if taken(&peer) {
-            Some(Refusal::AlreadyConnected(peer.clone()))
         } else {
-            None
+            self.certificate_refuses(&peer)
         };
         if let Some(refusal) = refusal {
             self.take(Cause::Unacceptable);
             return RouteVerdict::Reject(refusal);
+        }
+        if taken(&peer) {
+            return RouteVerdict::Contested(peer);
         }
         self.take(Cause::Acceptable);
         self.hello_due = None;
@@ -418,14 +427,18 @@ mod tests {
 
     #[test]
     fn refused_first_updates() {
-        for (forwarder, refusal) in [
-            ("me", Refusal::OwnId),
-            ("taken", Refusal::AlreadyConnected("taken".into())),
-            ("", Refusal::NotAllowed("".into())),
-        ] {
+        for (forwarder, refusal) in [("me", Refusal::OwnId), ("", Refusal::NotAllowed("".into()))] {
             let mut s = session();
             assert_eq!(route(&mut s, "x", forwarder, None), RouteVerdict::Reject(refusal));
             assert_eq!(s.state(), State::Closed);
+        }
+        let mut s = session();
+        for _ in 0..2 {
+            assert_eq!(
+                route(&mut s, "x", "taken", None),
+                RouteVerdict::Contested("taken".into())
+            );
+            assert_eq!(s.state(), State::Open);
         }
         let mut s = session();
         s.config.allowed_peers = Some(BTreeSet::new());

@@ -121,6 +121,7 @@ mod tests {
                 next: 1,
                 link: LinkId(link),
                 is_ours: false,
+                is_small: false,
             })
         };
         let mut table = Forwarding::new(names.hash(OWN), 1);

@@ -153,6 +153,8 @@ pub enum RouterOutput {
         /// One entry per hop value, from 0. Only the last can have an error.
         hops: Vec<TraceHop>,
     },
+    /// The neighbour at the other end of a link has answered [`Router::link_probe`].
+    LinkAnswered(LinkId),
     /// The set of reachable nodes or a next hop changed.
     RoutesChanged,
     /// The mesh remembers a later run of this node than the present one: store this epoch, then call
@@ -545,6 +547,23 @@ impl Router {
     pub fn relays_large_frames(&self, destination: NameHash) -> bool {
         let index = self.names.by_hash(destination);
         index.is_some_and(|node| node == OWN || self.forwarding.path(node).is_some_and(|path| path.is_ours))
+    }
+
+    /// Whether a node on the way to a destination, itself included, has links of datagrams. As cheap.
+    pub fn passes_datagrams(&self, destination: NameHash) -> bool {
+        let path = self
+            .names
+            .by_hash(destination)
+            .and_then(|node| self.forwarding.path(node));
+        path.is_some_and(|path| path.is_small)
+    }
+
+    /// This node can do more than before.
+    pub fn add_capabilities(&mut self, now: Now, bits: u64) {
+        if self.capabilities & bits != bits {
+            self.capabilities |= bits;
+            self.own_due.request(now.mono);
+        }
     }
 
     /// Whether a node can be reached; the own one always.

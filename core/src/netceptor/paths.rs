@@ -7,6 +7,7 @@ use core::cmp::Ordering;
 use super::database::Database;
 use super::names::{Index, OWN};
 use crate::id::LinkId;
+use crate::wire::classic::Ext;
 
 /// A neighbour that packets can be handed to.
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -23,6 +24,8 @@ pub(super) struct Path {
     pub(super) link: LinkId,
     /// Every node on it is one of ours.
     pub(super) is_ours: bool,
+    /// A node on it has links of datagrams.
+    pub(super) is_small: bool,
 }
 
 /// Dijkstra's algorithm over the database, with buffers that are used again.
@@ -42,6 +45,7 @@ struct Best {
     hop: u32,
     done: bool,
     is_ours: bool,
+    is_small: bool,
 }
 
 const NOWHERE: Best = Best {
@@ -49,6 +53,7 @@ const NOWHERE: Best = Best {
     hop: u32::MAX,
     done: false,
     is_ours: false,
+    is_small: false,
 };
 
 #[derive(Clone, Copy, Debug)]
@@ -102,7 +107,7 @@ impl Paths {
         self.best.resize(nodes, NOWHERE);
         self.heap.clear();
         for (hop, first) in (0..).zip(hops) {
-            self.reach(first.peer, first.cost, hop, true);
+            self.reach(first.peer, first.cost, hop, (true, false));
         }
         while let Some(Candidate { cost, hop, node }) = self.heap.pop() {
             let best = &mut self.best[node as usize];
@@ -111,7 +116,10 @@ impl Paths {
             }
             best.done = true;
             best.is_ours &= database.is_ours(node);
-            let is_ours = best.is_ours;
+            best.is_small |= database
+                .capabilities(node)
+                .is_some_and(|bits| bits & Ext::DATAGRAMS != 0);
+            let kind = (best.is_ours, best.is_small);
             let Some(record) = database.record(node) else {
                 continue;
             };
@@ -119,7 +127,7 @@ impl Paths {
                 let open = neighbour != OWN && self.best.get(neighbour as usize).is_some_and(|b| !b.done);
                 // The other end is asked last: it costs a search.
                 if open && database.edge(node, neighbour).is_some() {
-                    self.reach(neighbour, cost + edge, hop, is_ours);
+                    self.reach(neighbour, cost + edge, hop, kind);
                 }
             }
         }
@@ -130,17 +138,19 @@ impl Paths {
                 next: first.peer,
                 link: first.link,
                 is_ours: best.is_ours,
+                is_small: best.is_small,
             })
         }));
     }
 
-    /// A way to `node` is known; `is_ours` if all nodes before it are.
-    fn reach(&mut self, node: Index, cost: f64, hop: u32, is_ours: bool) {
+    /// A way to `node` is known; with it whether all nodes before it are ours, and whether one has links of datagrams.
+    fn reach(&mut self, node: Index, cost: f64, hop: u32, kind: (bool, bool)) {
         let Some(best) = self.best.get_mut(node as usize) else {
             return;
         };
         if node != OWN && (cost, hop) < (best.cost, best.hop) {
-            (best.cost, best.hop, best.is_ours) = (cost, hop, is_ours);
+            (best.cost, best.hop) = (cost, hop);
+            (best.is_ours, best.is_small) = kind;
             self.heap.push(Candidate { cost, hop, node });
         }
     }
@@ -221,6 +231,19 @@ mod tests {
         assert!(!ours(&db), "the middle one is not");
         db.merge_capabilities(2, 1, 0);
         assert!(ours(&db));
+    }
+
+    #[test]
+    fn a_path_is_small_behind_a_node_with_datagrams() {
+        let mut db = graph(3, &[(1, 2, 1.0), (2, 3, 1.0)]);
+        let small = |db: &Database| {
+            let mut out = vec![];
+            Paths::default().compute(db, &[hop(1, 1.0)], 4, &mut out);
+            [1, 2, 3].map(|node: usize| out[node].unwrap().is_small)
+        };
+        assert_eq!(small(&db), [false; 3]);
+        db.merge_capabilities(2, 1, Ext::DATAGRAMS | Ext::STREAMS);
+        assert_eq!(small(&db), [false, true, true]);
     }
 
     #[test]

@@ -6,12 +6,15 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::names::OWN;
+use bytes::BytesMut;
+
+use super::names::{Index, OWN};
 use super::{Owner, Router, RouterOutput};
-use crate::id::ServiceName;
+use crate::id::{LinkId, ServiceName};
 use crate::time::{Instant, Now};
 use crate::wire::classic::Unreachable;
 use crate::wire::data::{Header, MAX_HOPS};
+use crate::wire::extended::request_frames;
 
 /// How long one ping waits for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -40,6 +43,8 @@ struct Probe {
     deadline: Instant,
     /// The hop value under way and what came before; `None` for a ping.
     trace: Option<(u8, Vec<TraceHop>)>,
+    /// Asks for the end of this link, and not for `token`.
+    link: Option<LinkId>,
 }
 
 /// Pings under way, bounded.
@@ -77,9 +82,57 @@ impl Router {
         self.start_probe(now, token, target, Some((0, Vec::new())));
     }
 
+    /// A question to the neighbour at the other end of a link, to be sent over that link, whatever the routes say: does it
+    /// live? Our nodes are asked for their record, which they send over the same link. Others are pinged; if that is answered,
+    /// by whatever way, it ends with [`RouterOutput::LinkAnswered`]. `None` if there is no such neighbour, or no room.
+    pub fn link_probe(&mut self, now: Now, link: LinkId) -> Option<BytesMut> {
+        let neighbour = self.neighbours.get(&link)?;
+        let peer = neighbour.peer;
+        if neighbour.extended {
+            let frames = request_frames([self.names.id(peer).as_str().to_owned()], []);
+            return frames.frames.first().map(|frame| BytesMut::from(&frame[..]));
+        }
+        let under_way = self.probes.by_id.values().find(|probe| probe.link == Some(link));
+        let service = match under_way.map(|probe| probe.service) {
+            Some(service) => service,
+            None => self.open_link_probe(now, link, peer)?,
+        };
+        let header = Header {
+            // As if it had come through the node: one hop is used up.
+            hops: MAX_HOPS - 1,
+            flags: 0,
+            from: self.names.hash(OWN),
+            to: self.names.hash(peer),
+            from_service: service,
+            to_service: ServiceName::PING,
+        };
+        Some(BytesMut::from(&header.to_bytes()[..]))
+    }
+
+    fn open_link_probe(&mut self, now: Now, link: LinkId, peer: Index) -> Option<ServiceName> {
+        if self.probes.by_id.len() >= self.probes.limit {
+            return None;
+        }
+        let id = self.probes.next_id;
+        self.probes.next_id += 1;
+        let service = self.ports.open("", Owner::Probe(id), &mut self.rng).ok()?;
+        let probe = Probe {
+            token: ProbeToken(0),
+            target: self.names.id(peer).as_str().to_owned(),
+            service,
+            sent: now.mono,
+            deadline: now.mono + TIMEOUT,
+            trace: None,
+            link: Some(link),
+        };
+        self.probes.deadlines.insert((probe.deadline, id));
+        self.probes.by_id.insert(id, probe);
+        Some(service)
+    }
+
     /// Ends a ping or traceroute whose result nobody wants any more.
     pub fn cancel_probe(&mut self, token: ProbeToken) {
-        let found = self.probes.by_id.iter().find(|(_, p)| p.token == token);
+        let found = (self.probes.by_id.iter()).find(|(_, p)| p.token == token && p.link.is_none());
         if let Some(id) = found.map(|(&id, _)| id) {
             self.end_probe(id);
         }
@@ -102,6 +155,7 @@ impl Router {
                     sent: now.mono,
                     deadline: now.mono,
                     trace,
+                    link: None,
                 };
                 self.probes.by_id.insert(id, probe);
                 self.probes.deadlines.insert((now.mono, id));
@@ -193,10 +247,17 @@ impl Router {
                 self.outputs.push_back(RouterOutput::TracerouteDone { token, hops });
             }
         } else if let Some(probe) = self.end_probe(id) {
-            self.outputs.push_back(RouterOutput::PingDone {
-                token: probe.token,
-                result: TraceHop { from, time, error },
-            });
+            match probe.link {
+                None => self.outputs.push_back(RouterOutput::PingDone {
+                    token: probe.token,
+                    result: TraceHop { from, time, error },
+                }),
+                // What others say of it counts for nothing.
+                Some(link) if error.is_none() && from == probe.target => {
+                    self.outputs.push_back(RouterOutput::LinkAnswered(link));
+                }
+                Some(_) => {}
+            }
         }
     }
 

@@ -16,7 +16,7 @@ use crate::quic::{DialTls, Path, ToEndpoint};
 use crate::stream::{self, Arrival, Outgoing, Received, StreamId, TableEvent};
 use crate::time::Now;
 use crate::wire::classic::Ext;
-use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS, MAX_PAYLOAD};
+use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
 
 /// Packets that streams send in one go, before inputs of streams are looked at again.
 const TRANSMIT_MAX: usize = 256;
@@ -155,11 +155,7 @@ impl Node {
 
     /// Tells streams what the way to their node takes.
     fn tell_path(&mut self, now: Now, remote: NameHash) {
-        let max_packet = if self.net.router().relays_large_frames(remote) {
-            MAX_PAYLOAD
-        } else {
-            stream::Config::default().max_packet
-        };
+        let max_packet = self.net.max_payload(remote, stream::Config::default().max_packet);
         self.streams.set_path(now.mono, remote, max_packet);
     }
 

@@ -8,6 +8,7 @@ use crate::config::{Backend, BackendKind, Config, ListenerTransport, PeerTranspo
 use crate::deadline::Deadline;
 use crate::id::{BackendId, NodeId};
 use crate::link::{Redial, SessionConfig};
+use crate::rng::Rng;
 use crate::time::{Duration, Instant};
 
 #[derive(Debug)]
@@ -26,10 +27,11 @@ pub(super) struct Backends {
     own: NodeId,
     idle_timeout: Duration,
     strict: bool,
+    rng: Rng,
 }
 
 impl Backends {
-    pub(super) fn new(config: &Config) -> Self {
+    pub(super) fn new(config: &Config, rng: Rng) -> Self {
         let mut backends = Self {
             entries: BTreeMap::new(),
             next: BackendId(0),
@@ -37,6 +39,7 @@ impl Backends {
             own: config.node_id.clone(),
             idle_timeout: config.idle_timeout,
             strict: config.strict,
+            rng,
         };
         for backend in &config.backends {
             backends.insert(backends.next, backend.clone());
@@ -81,6 +84,15 @@ impl Backends {
             .is_some_and(|entry| matches!(entry.backend.kind, BackendKind::Listener { .. }))
     }
 
+    /// Whether its links are dialled here, or accepted; `None` if the program brings them.
+    pub(super) fn is_peer(&self, id: BackendId) -> Option<bool> {
+        match self.get(id)?.backend.kind {
+            BackendKind::Peer { .. } => Some(true),
+            BackendKind::Listener { .. } => Some(false),
+            _ => None,
+        }
+    }
+
     /// Whether it was one of ours, though it may be gone.
     pub(super) fn was_known(&self, id: BackendId) -> bool {
         id < self.next
@@ -111,7 +123,7 @@ impl Backends {
             && self.is_dialing
             && matches!(entry.backend.kind, BackendKind::Peer { .. })
         {
-            entry.redial = Some(Redial::new(now));
+            entry.redial = Some(Redial::new(now, self.rng.fork()));
         }
     }
 
@@ -129,6 +141,16 @@ impl Backends {
             }
         }
         None
+    }
+
+    /// Whether the links of a backend are datagrams.
+    pub(super) fn is_datagrams(&self, id: BackendId) -> bool {
+        self.entries.get(&id).is_some_and(|entry| is_datagrams(&entry.backend))
+    }
+
+    /// Whether those of any are.
+    pub(super) fn has_datagrams(&self) -> bool {
+        self.entries.values().any(|entry| is_datagrams(&entry.backend))
     }
 
     /// What a session over this backend is told; `None` if there is no such backend.
@@ -205,6 +227,19 @@ impl Backends {
     fn get(&self, id: BackendId) -> Option<&Entry> {
         self.entries.get(&id)
     }
+}
+
+fn is_datagrams(backend: &Backend) -> bool {
+    matches!(
+        backend.kind,
+        BackendKind::Listener {
+            transport: ListenerTransport::Udp,
+            ..
+        } | BackendKind::Peer {
+            transport: PeerTransport::Udp,
+            ..
+        }
+    )
 }
 
 /// What is wrong with a configuration, in the classic words.

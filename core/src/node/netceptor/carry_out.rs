@@ -74,6 +74,7 @@ impl Netceptor {
                     Some(Owner::Probe(_)) | None => {}
                 }
             }
+            RouterOutput::LinkAnswered(link) => self.link_answered(link),
             RouterOutput::PingDone { token, result } => self.outputs.push_back(NetOutput::PingDone(token, result)),
             RouterOutput::TracerouteDone { token, hops } => {
                 self.outputs.push_back(NetOutput::TracerouteDone(token, hops));

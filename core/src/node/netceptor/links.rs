@@ -10,7 +10,7 @@ use hashbrown::HashMap;
 
 use crate::deadline::Deadline;
 use crate::id::{BackendId, LinkId, NodeId};
-use crate::link::{Budget, Egress, EgressStats, Priority, Session, SessionConfig, framing};
+use crate::link::{Budget, Egress, EgressStats, Priority, Session, SessionConfig};
 use crate::time::Instant;
 
 /// One link and what waits on it.
@@ -21,7 +21,11 @@ pub(super) struct Link {
     pub(super) remote: String,
     pub(super) session: Session,
     opened: Instant,
+    /// When it took the place of another link of its peer, or showed that it lives though its peer has a newer one.
+    pub(super) proved: Option<Instant>,
     egress: Egress,
+    /// The longest frame it carries.
+    max_frame: usize,
     /// Whether it stands in [`Links::unsettled`].
     will_settle: bool,
     /// Whether the adapter was told that frames wait and has not yet emptied the queue.
@@ -58,6 +62,8 @@ pub(super) enum Pushed {
     Signal,
     /// No room.
     Dropped,
+    /// The link cannot carry a frame of this length.
+    TooLong,
     /// No such link, or it is closing.
     Gone,
 }
@@ -153,13 +159,23 @@ impl Links {
         self.table.contains_key(&id)
     }
 
-    pub(super) fn open(&mut self, now: Instant, id: LinkId, backend: BackendId, remote: String, config: SessionConfig) {
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        backend: BackendId,
+        remote: String,
+        config: SessionConfig,
+        max_frame: usize,
+    ) {
         let link = Link {
             backend,
             remote,
             session: Session::new(config, now),
             opened: now,
+            proved: None,
             egress: Egress::new(self.queue_bytes, self.seed ^ id.0),
+            max_frame,
             will_settle: false,
             signalled: false,
             closing: false,
@@ -209,6 +225,11 @@ impl Links {
         self.peers.contains_key(peer)
     }
 
+    /// The accepted session with this node.
+    pub(super) fn link_of(&self, peer: &NodeId) -> Option<LinkId> {
+        self.peers.get(peer).copied()
+    }
+
     pub(super) fn set_peer(&mut self, peer: NodeId, id: LinkId) {
         if let Some(link) = self.table.get(&id) {
             self.unaccepted.remove(&(link.opened, id));
@@ -224,8 +245,8 @@ impl Links {
         let Some(link) = self.table.get_mut(&id).filter(|link| !link.closing) else {
             return Pushed::Gone;
         };
-        if framing::prefix(frame.len()).is_none() {
-            return Pushed::Dropped;
+        if frame.is_empty() || frame.len() > link.max_frame {
+            return Pushed::TooLong;
         }
         if !link.egress.push(self.now, priority, frame, &mut self.budget) {
             return Pushed::Dropped;
@@ -239,6 +260,11 @@ impl Links {
         }
         link.signalled = true;
         Pushed::Signal
+    }
+
+    /// The longest frame that a link carries.
+    pub(super) fn max_frame(&self, id: LinkId) -> Option<usize> {
+        Some(self.table.get(&id)?.max_frame)
     }
 
     /// Whether streams of this node should hold back on this link.

@@ -5,6 +5,7 @@
 
 mod backends;
 mod carry_out;
+mod contest;
 mod links;
 mod neighbours;
 mod reload;
@@ -26,8 +27,10 @@ use crate::deadline::Deadline;
 use crate::error::CallerError;
 use crate::firewall::Rules;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PortId, ServiceName};
+use crate::link::framing::MAX_FRAME;
+use crate::link::transport::datagram::{FITTING_FRAME, MAX_DATAGRAM};
 use crate::link::{Priority, Refusal};
-use crate::netceptor::{DataVerdict, ProbeToken, Router, SendError, TraceHop};
+use crate::netceptor::{DataVerdict, ProbeToken, Route, Router, SendError, TraceHop};
 use crate::rng::Rng;
 use crate::time::Now;
 use crate::wire::classic::{Ext, WorkCommand};
@@ -95,6 +98,8 @@ pub struct Netceptor {
     /// Messages of this node to itself. Not delivered on the spot: the sender may be in the middle of something.
     loopback: VecDeque<(DataVerdict, BytesMut)>,
     outputs: VecDeque<NetOutput>,
+    /// Newer connections of peers that have one; no more than links.
+    contests: Vec<contest::Contest>,
 }
 
 impl Netceptor {
@@ -118,11 +123,12 @@ impl Netceptor {
             max_unaccepted: limits.unaccepted_links,
             proxies: config.proxies.clone(),
             begun: false,
-            backends: Backends::new(config),
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
+            backends: Backends::new(config, rng.fork()),
             router,
             loopback: VecDeque::new(),
             outputs: VecDeque::new(),
+            contests: Vec::new(),
         })
     }
 
@@ -135,6 +141,7 @@ impl Netceptor {
     /// Takes links and dials peers from now on.
     pub fn open(&mut self, now: Now) {
         self.begun = true;
+        self.tell_datagrams(now);
         self.backends.start_dialing(now.mono);
         self.dial_due(now);
     }
@@ -167,7 +174,12 @@ impl Netceptor {
             None => return Err(CallerError::Unknown("backend")),
         };
         let is_orphan = !self.backends.contains(backend);
-        self.links.open(now.mono, id, backend, remote, config);
+        let max_frame = if self.backends.is_datagrams(backend) {
+            MAX_DATAGRAM
+        } else {
+            MAX_FRAME
+        };
+        self.links.open(now.mono, id, backend, remote, config, max_frame);
         if is_orphan {
             self.shut_link(id);
             return Ok(());
@@ -227,6 +239,7 @@ impl Netceptor {
         let mut link = self.links.remove(id).ok_or(CallerError::Unknown("link"))?;
         let accepted = link.session.was_established();
         link.session.on_closed(false);
+        self.forget_contests(id);
         self.drop_neighbour(now, id);
         if !link.closing {
             let peer = link
@@ -298,6 +311,7 @@ impl Netceptor {
         self.links
             .next_deadline()
             .min(self.backends.next_deadline())
+            .min(self.contest_deadline())
             .min(self.router.next_deadline())
     }
 
@@ -305,6 +319,7 @@ impl Netceptor {
     pub fn handle_timeout(&mut self, now: Now) {
         self.links.advance(now.mono);
         self.link_timeouts(now);
+        self.contest_timeouts(now);
         if self.router.next_deadline().is_due(now.mono) {
             self.router.handle_timeout(now);
         }
@@ -318,6 +333,29 @@ impl Netceptor {
     /// Whether those that held back should go on: there is room for a good deal, or the link is gone.
     pub fn has_room(&self, link: LinkId) -> bool {
         self.links.has_room(link)
+    }
+
+    /// Others should know if links of this node are datagrams.
+    fn tell_datagrams(&mut self, now: Now) {
+        if self.backends.has_datagrams() {
+            self.router.add_capabilities(now, Ext::DATAGRAMS);
+        }
+    }
+
+    /// The longest payload to send to a destination; `usual` where nothing speaks for more or less. Every size arrives; but
+    /// datagrams below a link that are cut in pieces are lost with any of them.
+    pub fn max_payload(&self, destination: NameHash, usual: usize) -> usize {
+        let first = match self.router.route(destination) {
+            Route::Via(link) => self.links.max_frame(link),
+            _ => None,
+        };
+        if first == Some(MAX_DATAGRAM) || self.router.passes_datagrams(destination) {
+            FITTING_FRAME - HEADER_LEN
+        } else if self.router.relays_large_frames(destination) {
+            MAX_PAYLOAD
+        } else {
+            usual
+        }
     }
 
     /// The links of this node, in the order of their IDs, and what waits on them.

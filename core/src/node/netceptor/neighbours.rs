@@ -5,7 +5,7 @@ use bytes::BytesMut;
 use super::links::Pushed;
 use super::{NetOutput, Netceptor};
 use crate::config::PeerTransport;
-use crate::id::LinkId;
+use crate::id::{LinkId, NodeId};
 use crate::link::transport::{Url, proxy_for};
 use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
 use crate::node::io::{Level, LinkOutput};
@@ -71,27 +71,30 @@ impl Netceptor {
             RouteVerdict::Ignore => {}
             RouteVerdict::Process => self.router.on_route(now, id, &update),
             RouteVerdict::Reject(refusal) => self.close_link(now, id, &refusal, true),
-            RouteVerdict::Accepted { peer, cost } => {
-                let remote = link.remote.clone();
-                let text = alloc::format!("connection established with {peer} at {remote}, cost {cost}");
-                let is_nameless = link.session.is_certified() == Some(false);
-                self.log(Level::Info, text);
-                if is_nameless {
-                    self.log(
-                        Level::Warning,
-                        alloc::format!(
-                            "the certificate of {peer} at {remote} names no node, so that any node could use it"
-                        ),
-                    );
-                }
-                self.links.set_peer(peer, id);
-                self.links.rearm(id);
-                if !self.router.link_accepted(now, id, cost, &update) {
-                    self.close_link(now, id, &Refusal::NoRoom, true);
-                }
-                self.links.set_extended(id, self.router.is_extended(id));
-            }
+            RouteVerdict::Contested(peer) => self.contest(now, id, peer, update),
+            RouteVerdict::Accepted { peer, cost } => self.accept_link(now, id, peer, cost, &update),
         }
+    }
+
+    /// The session has accepted its peer.
+    pub(super) fn accept_link(&mut self, now: Now, id: LinkId, peer: NodeId, cost: f64, update: &RoutingUpdate) {
+        let Some(link) = self.links.live(id) else { return };
+        let remote = link.remote.clone();
+        let text = alloc::format!("connection established with {peer} at {remote}, cost {cost}");
+        let is_nameless = link.session.is_certified() == Some(false);
+        self.log(Level::Info, text);
+        if is_nameless {
+            self.log(
+                Level::Warning,
+                alloc::format!("the certificate of {peer} at {remote} names no node, so that any node could use it"),
+            );
+        }
+        self.links.set_peer(peer, id);
+        self.links.rearm(id);
+        if !self.router.link_accepted(now, id, cost, update) {
+            self.close_link(now, id, &Refusal::NoRoom, true);
+        }
+        self.links.set_extended(id, self.router.is_extended(id));
     }
 
     /// Closes a link with a reason in the log, after a reject message if the table of sessions says so.
@@ -123,6 +126,7 @@ impl Netceptor {
         {
             link.closing = true;
             self.outputs.push_back(NetOutput::Link(id, LinkOutput::Close));
+            self.forget_contests(id);
         }
     }
 
@@ -166,6 +170,7 @@ impl Netceptor {
     }
 
     pub(super) fn push(&mut self, id: LinkId, priority: Priority, frame: BytesMut) {
+        let len = frame.len();
         match self.links.push(id, priority, frame) {
             Pushed::Signal => self.outputs.push_back(NetOutput::Link(id, LinkOutput::Ready)),
             Pushed::Dropped if priority == Priority::Control => {
@@ -175,6 +180,10 @@ impl Netceptor {
                     alloc::format!("link {} takes no control messages any more", id.0),
                 );
                 self.shut_link(id);
+            }
+            Pushed::TooLong => {
+                let text = alloc::format!("a message of {len} bytes is too long for link {}", id.0);
+                self.log(Level::Debug, text);
             }
             Pushed::Queued | Pushed::Dropped | Pushed::Gone => {}
         }

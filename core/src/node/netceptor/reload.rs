@@ -94,6 +94,7 @@ impl Netceptor {
         for (id, _) in changes.added {
             self.backends.dial(id, now.mono);
         }
+        self.tell_datagrams(now);
         self.dial_due(now);
         to_close
     }
@@ -210,7 +211,7 @@ mod tests {
     fn changes(old: Vec<Backend>, new: &[Backend]) -> BackendChanges {
         let mut config = Config::new("node".into());
         config.backends = old;
-        plan(&Backends::new(&config), new)
+        plan(&Backends::new(&config, crate::rng::Rng::from_seed([0; 32])), new)
     }
 
     fn ids<T>(list: &[(BackendId, T)]) -> Vec<u64> {

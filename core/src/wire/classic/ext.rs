@@ -26,6 +26,9 @@ impl Ext {
     pub const STREAMS: u64 = 1;
     /// Capability bit: the node's control service grants the upgrade to a work session.
     pub const WORK_SESSIONS: u64 = 2;
+    /// Capability bit: links of the node may be datagrams, which are cut in pieces on the way, and lost as a whole with any of
+    /// them, if a frame is longer than 1,352 bytes.
+    pub const DATAGRAMS: u64 = 4;
 
     /// What a node with these capabilities says in its routing updates.
     pub const fn new(capabilities: u64) -> Self {

@@ -168,6 +168,16 @@ impl World {
         self.network.unbind(index);
     }
 
+    /// Cuts the power so that nobody hears of it: the other ends of its links stay as they are.
+    pub fn vanish(&mut self, index: NodeIndex) {
+        self.trace.note(self.now, index, "vanished", 0);
+        for link in self.hosts[index].die() {
+            self.network.forget_end(index, link);
+        }
+        self.network.unbind(index);
+        self.hosts[index].lose_power();
+    }
+
     /// Tells a node that its program ends. Run on for a moment, then [`World::kill`] it, as an adapter flushes and closes.
     pub fn shut_down(&mut self, index: NodeIndex) {
         self.input(index, Input::Shutdown);

@@ -159,6 +159,11 @@ impl Network {
         Some((end.peer, end.peer_link))
     }
 
+    /// Takes one end of a wire out; what the other sends is lost.
+    pub(super) fn forget_end(&mut self, node: NodeIndex, link: LinkId) {
+        self.ends.remove(&(node, link));
+    }
+
     /// Wires between two nodes: both ends of each, once.
     pub(super) fn between(&self, a: NodeIndex, b: NodeIndex) -> Vec<(NodeIndex, LinkId, NodeIndex, LinkId)> {
         self.ends

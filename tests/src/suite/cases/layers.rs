@@ -2,6 +2,8 @@
 
 use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -311,6 +313,85 @@ pub fn through_an_http_proxy(bench: &Bench) {
         assert_eq!(has_credentials, scheme == "ws", "{asked:?}");
         carries(&*near, &*far, 50_000);
         far.shutdown();
+        near.shutdown();
+    }
+}
+
+/// Between a dialler and its listener, until it is told to carry nothing more and to let nobody know.
+struct Wire {
+    port: u16,
+    is_dead: Arc<AtomicBool>,
+}
+
+impl Wire {
+    fn to(listener: u16) -> Self {
+        let socket = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let port = socket.local_addr().expect("a bound socket").port();
+        let is_dead = Arc::new(AtomicBool::new(false));
+        let ends = Arc::clone(&is_dead);
+        thread::spawn(move || {
+            let (client, _) = socket.accept().expect("somebody connects");
+            let server = TcpStream::connect(("127.0.0.1", listener)).expect("the listener");
+            let both = [(&client, &server), (&server, &client)];
+            thread::scope(|scope| both.map(|(from, to)| scope.spawn(|| carry(from, to, &ends))).map(|_| ()));
+            // Both sockets stay open as long as anybody asks for them.
+            while Arc::strong_count(&ends) > 1 {
+                thread::sleep(Duration::from_millis(10));
+            }
+        });
+        Self { port, is_dead }
+    }
+
+    fn dies(&self) {
+        self.is_dead.store(true, Ordering::Relaxed);
+    }
+}
+
+fn carry(mut from: &TcpStream, mut to: &TcpStream, is_dead: &AtomicBool) {
+    let mut buffer = vec![0; 64 << 10];
+    from.set_read_timeout(Some(Duration::from_millis(10))).expect("a socket");
+    while !is_dead.load(Ordering::Relaxed) {
+        match from.read(&mut buffer) {
+            Ok(0) => return,
+            // What came while it died is lost.
+            Ok(_) if is_dead.load(Ordering::Relaxed) => return,
+            Ok(count) if to.write_all(&buffer[..count]).is_err() => return,
+            Err(error) if !matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => return,
+            _ => {}
+        }
+    }
+}
+
+/// A peer whose connection has died without a word is taken in again: with a certificate at once, else when the old
+/// connection has not answered for two seconds.
+pub fn a_dead_session_gives_way_to_a_newer_one(bench: &Bench) {
+    let authority = Authority::default();
+    for (listener, peer) in [
+        (tls("mutual"), tls_peer("client")),
+        (ListenerTransport::Tcp { tls: None }, PeerTransport::Tcp { tls: None }),
+    ] {
+        let port = free_port();
+        let near = bench.near(
+            &Setup::new("near")
+                .tls(authority.node("near"))
+                .listen_over(port, listener),
+        );
+        let mut events = near.events();
+        let wire = Wire::to(port);
+        let far = |port: u16| {
+            let far = Setup::new("far").tls(authority.node("far"));
+            bench.far(&far.peer_over(format!("127.0.0.1:{port}"), peer.clone()))
+        };
+        let old = far(wire.port);
+        until_reachable(&*near, "far");
+        until_reachable(&*old, "near");
+        wire.dies();
+        old.shutdown();
+        let newer = far(port);
+        logged(&mut *events, "closed: a newer connection of far has taken its place");
+        until_reachable(&*near, "far");
+        carries(&*near, &*newer, 20_000);
+        newer.shutdown();
         near.shutdown();
     }
 }
