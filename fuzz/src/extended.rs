@@ -1,7 +1,7 @@
 //! Messages between our own nodes.
 
 use receptor_core::wire::extended::{
-    Message, advert_frames, link_state_frames, messages, request_frames, summary_frames,
+    FRAME_TARGET, Message, advert_frames, link_state_frames, messages, request_frames, summary_frames,
 };
 
 /// What parses is written in a form that means the same, alone and through the functions that split.
@@ -10,13 +10,13 @@ pub fn extended(frame: &[u8]) {
         let Ok(message) = result else { continue };
         match &message {
             Message::Unknown { .. } => continue,
-            Message::LinkState(body) => assert_eq!(link_state_frames(&body.records).left_out, 0),
-            Message::Adverts(body) => assert_eq!(advert_frames(&body.adverts).left_out, 0),
+            Message::LinkState(body) => assert_eq!(link_state_frames(FRAME_TARGET, &body.records).left_out, 0),
+            Message::Adverts(body) => assert_eq!(advert_frames(FRAME_TARGET, &body.adverts).left_out, 0),
             Message::Summary(body) => {
-                assert_eq!(summary_frames(body.nodes.clone(), body.adverts.clone()).left_out, 0);
+                assert_eq!(summary_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out, 0);
             }
             Message::Request(body) => {
-                assert_eq!(request_frames(body.nodes.clone(), body.adverts.clone()).left_out, 0);
+                assert_eq!(request_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out, 0);
             }
             _ => {}
         }

@@ -176,6 +176,16 @@ impl Router {
         }
     }
 
+    /// The link to the next node does not carry a frame as long as this one: its source is told.
+    #[cold]
+    pub fn too_long(&mut self, now: Now, frame: &[u8]) {
+        if let Ok(header) = Header::parse(frame)
+            && header.from_service != ServiceName::UNREACH
+        {
+            self.send_unreachable(now, &header, Unreachable::TOO_LONG);
+        }
+    }
+
     #[cold]
     fn expired(&mut self, now: Now, frame: &[u8]) -> DataVerdict {
         let Ok(header) = Header::parse(frame) else {

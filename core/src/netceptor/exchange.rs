@@ -80,6 +80,7 @@ impl Router {
         if !neighbour.summary_gate.pass(now, SUMMARY_SPACING) {
             return;
         }
+        let fill = neighbour.fill;
         let nodes = self.database.nodes().map(|(node, record)| NodeSummary {
             node: self.names.id(node).as_str().into(),
             epoch: record.epoch,
@@ -90,7 +91,7 @@ impl Router {
             service: key.1.as_ref().into(),
             time: entry.advert.time.nanos(),
         });
-        let frames = summary_frames(nodes, adverts);
+        let frames = summary_frames(fill, nodes, adverts);
         for frame in frames.frames {
             self.send(link, frame);
         }
@@ -121,7 +122,7 @@ impl Router {
                 _ => adverts.push((entry.node.clone(), entry.service.clone())),
             }
         }
-        for frame in request_frames(nodes, adverts).frames {
+        for frame in request_frames(self.fill(from), nodes, adverts).frames {
             self.send(from, frame);
         }
         if !summary.more {
@@ -154,8 +155,7 @@ impl Router {
             return;
         }
         if record.capabilities != 0 {
-            self.database
-                .merge_capabilities(node, record.epoch, record.capabilities);
+            self.learn_capabilities(now, node, record.epoch, record.capabilities);
         }
         if node == OWN {
             self.on_own_record(now, from, &record);

@@ -38,7 +38,7 @@ impl Router {
         };
         if let Some(ext) = update.ext {
             // Before duplicates are dropped: the copy that came first may have lost its `Ext` on the way.
-            self.database.merge_capabilities(node, update.epoch, ext.capabilities);
+            self.learn_capabilities(now, node, update.epoch, ext.capabilities);
         }
         if node == OWN {
             self.on_own_update(now, update);
@@ -122,6 +122,15 @@ impl Router {
         connections
     }
 
+    /// A node has said what it can do, which may be news to those who send over it.
+    pub(super) fn learn_capabilities(&mut self, now: Now, node: Index, epoch: u64, bits: u64) {
+        let before = self.database.capabilities(node);
+        self.database.merge_capabilities(node, epoch, bits);
+        if self.database.capabilities(node) != before {
+            self.request_paths(now.mono);
+        }
+    }
+
     /// A newer record was stored.
     pub(super) fn on_newer(&mut self, now: Now, node: Index, first: bool, changed: bool) {
         if first {
@@ -166,7 +175,7 @@ impl Router {
             capabilities: 0,
             suspected_duplicate: update.suspected_duplicate,
         };
-        let frames = extended::link_state_frames([record]);
+        let frames = extended::link_state_frames(extended::FRAME_TARGET, [record]);
         for link in self.links(true) {
             if link != from {
                 frames.frames.iter().for_each(|frame| self.send(link, frame));
@@ -255,12 +264,18 @@ impl Router {
 
     fn write_extended(&mut self, link: LinkId, records: &BTreeSet<Index>, adverts: &BTreeSet<Key>) {
         let records = records.iter().filter_map(|&node| self.extended_record(node));
-        let mut frames = extended::link_state_frames(records).frames;
+        let fill = self.fill(link);
+        let mut frames = extended::link_state_frames(fill, records).frames;
         let adverts = adverts.iter().filter_map(|key| Some(&self.adverts.by_key(key)?.advert));
-        frames.extend(extended::advert_frames(adverts).frames);
+        frames.extend(extended::advert_frames(fill, adverts).frames);
         for frame in frames {
             self.send(link, frame);
         }
+    }
+
+    /// How far frames of extended messages are filled on a link.
+    pub(super) fn fill(&self, link: LinkId) -> usize {
+        self.neighbours.get(&link).map_or(extended::FRAME_TARGET, |n| n.fill)
     }
 
     fn extended_record(&self, node: Index) -> Option<Record> {

@@ -317,8 +317,8 @@ impl Router {
 
     /// The link to `peer` is up at both ends' consent, at `cost` (`wire.md` §12.4). `hello` is the update that introduced
     /// the peer; it is not otherwise processed. The link is extended if the hello has `Ext`. `false` if there is no room for
-    /// the name of the peer: the link is of no use then.
-    pub fn link_accepted(&mut self, now: Now, link: LinkId, cost: f64, hello: &RoutingUpdate) -> bool {
+    /// the name of the peer: the link is of no use then. Frames of extended messages are filled up to `fill` bytes on this link.
+    pub fn link_accepted(&mut self, now: Now, link: LinkId, cost: f64, hello: &RoutingUpdate, fill: usize) -> bool {
         let Some(peer) = self.names.intern(&hello.forwarding_node) else {
             self.log_full(now.mono);
             return false;
@@ -332,7 +332,7 @@ impl Router {
             }
         }
         self.neighbours
-            .insert(link, Neighbour::new(peer, cost, hello.epoch, extended));
+            .insert(link, Neighbour::new(peer, cost, hello.epoch, extended, fill));
         self.had_link = true;
         self.connections_changed(now);
         // The peer counts itself as accepted once it sees itself listed (`wire.md` §11).

@@ -15,6 +15,8 @@ pub(super) struct Neighbour {
     pub(super) epoch: u64,
     /// Both ends speak the extended protocol.
     pub(super) extended: bool,
+    /// Frames of extended messages are filled up to so many bytes.
+    pub(super) fill: usize,
     /// Records that this neighbour may lack. Bounded by the database.
     pub(super) dirty_records: BTreeSet<Index>,
     /// Advertisements that this neighbour may lack. Bounded by the database.
@@ -26,12 +28,13 @@ pub(super) struct Neighbour {
 }
 
 impl Neighbour {
-    pub(super) fn new(peer: Index, cost: f64, epoch: u64, extended: bool) -> Self {
+    pub(super) fn new(peer: Index, cost: f64, epoch: u64, extended: bool, fill: usize) -> Self {
         Self {
             peer,
             cost,
             epoch,
             extended,
+            fill,
             dirty_records: BTreeSet::new(),
             dirty_adverts: BTreeSet::new(),
             mismatches: 0,

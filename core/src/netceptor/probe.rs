@@ -89,7 +89,7 @@ impl Router {
         let neighbour = self.neighbours.get(&link)?;
         let peer = neighbour.peer;
         if neighbour.extended {
-            let frames = request_frames([self.names.id(peer).as_str().to_owned()], []);
+            let frames = request_frames(neighbour.fill, [self.names.id(peer).as_str().to_owned()], []);
             return frames.frames.first().map(|frame| BytesMut::from(&frame[..]));
         }
         let under_way = self.probes.by_id.values().find(|probe| probe.link == Some(link));

@@ -154,7 +154,7 @@ impl Router {
                 && ext.epoch != 0
                 && !self.is_ahead(now, ext.epoch)
             {
-                self.database.merge_capabilities(node, ext.epoch, ext.capabilities);
+                self.learn_capabilities(now, node, ext.epoch, ext.capabilities);
             }
             return node;
         };

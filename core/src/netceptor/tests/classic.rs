@@ -11,12 +11,12 @@ const OURS: LinkId = LinkId(2);
 fn border() -> (Router, Instant) {
     let mut router = router("own", 1);
     let now = now_at(Instant::ZERO);
-    router.link_accepted(now, CLASSIC, 1.0, &update("c", "c", 1, &[]));
+    router.link_accepted(now, CLASSIC, 1.0, &update("c", "c", 1, &[]), 60_000);
     let hello = RoutingUpdate {
         ext: Some(Ext::new(1)),
         ..update("e", "e", (1 << 32) + 1, &[])
     };
-    router.link_accepted(now, OURS, 1.0, &hello);
+    router.link_accepted(now, OURS, 1.0, &hello, 60_000);
     let mut at = Instant::ZERO;
     pass(&mut router, &mut at, Duration::from_millis(500));
     (router, at)
@@ -178,7 +178,7 @@ fn advert(time: u64, cancel: bool) -> Advertisement {
 #[test]
 fn classic_advertisements_are_passed_on_verbatim_and_only_if_later() {
     let (mut router, at) = border();
-    router.link_accepted(now_at(at), LinkId(3), 1.0, &update("d", "d", 1, &[]));
+    router.link_accepted(now_at(at), LinkId(3), 1.0, &update("d", "d", 1, &[]), 60_000);
     sent(&mut router);
     let mut frame = advert(5, false).emit();
     // What only the bytes can carry.
@@ -194,7 +194,7 @@ fn classic_advertisements_are_passed_on_verbatim_and_only_if_later() {
 #[test]
 fn a_withdrawal_is_passed_on_once() {
     let (mut router, at) = border();
-    router.link_accepted(now_at(at), LinkId(3), 1.0, &update("d", "d", 1, &[]));
+    router.link_accepted(now_at(at), LinkId(3), 1.0, &update("d", "d", 1, &[]), 60_000);
     sent(&mut router);
     let frame = advert(5, true).emit();
     router.on_advert(now_at(at), CLASSIC, &frame);

@@ -78,8 +78,8 @@ fn message() -> BoxedStrategy<Vec<u8>> {
     });
     let one = |m: Message| m.to_frame().unwrap_or_default();
     prop_oneof![
-        record.prop_map(|r| extended::link_state_frames([r]).frames.concat()),
-        advertisement().prop_map(|a| extended::advert_frames([a]).frames.concat()),
+        record.prop_map(|r| extended::link_state_frames(60_000, [r]).frames.concat()),
+        advertisement().prop_map(|a| extended::advert_frames(60_000, [a]).frames.concat()),
         (number64(), number64(), number64()).prop_map(move |(digest, epoch, sequence)| one(Message::Keepalive(
             Keepalive {
                 digest,
@@ -148,7 +148,7 @@ proptest! {
                 Step::Extended(link, frame) => router.on_extended(now, LinkId(link), &frame),
                 Step::Data(mut frame) => drop(router.classify_data(now, &mut frame)),
                 Step::Accept(link, hello) => {
-                    router.link_accepted(now, LinkId(link), 1.0, &hello);
+                    router.link_accepted(now, LinkId(link), 1.0, &hello, 60_000);
                 }
                 Step::Lose(link) => router.link_lost(now, LinkId(link)),
                 Step::Wait(millis) => {

@@ -182,7 +182,7 @@ impl Mesh {
                 if !accepted {
                     w.accepted[end] = true;
                     let cost = w.cost;
-                    self.routers[node].link_accepted(now, link, cost, &update);
+                    self.routers[node].link_accepted(now, link, cost, &update, 60_000);
                 } else if update.node_id == update.forwarding_node && update.suspected_duplicate == 0 {
                     // The checks of a classic session (`wire.md` §11).
                     match update.connections.as_ref().unwrap().get(&own) {

@@ -9,8 +9,8 @@ const B: LinkId = LinkId(2);
 fn own() -> (Router, Instant) {
     let mut router = router("own", 1);
     let now = now_at(Instant::ZERO);
-    router.link_accepted(now, A, 1.0, &update("a", "a", 1, &[]));
-    router.link_accepted(now, B, 2.0, &update("b", "b", 1, &[]));
+    router.link_accepted(now, A, 1.0, &update("a", "a", 1, &[]), 60_000);
+    router.link_accepted(now, B, 2.0, &update("b", "b", 1, &[]), 60_000);
     let mut at = Instant::ZERO;
     pass(&mut router, &mut at, Duration::from_millis(500));
     let now = now_at(at);
@@ -28,7 +28,7 @@ fn on(router: &mut Router, at: Instant, from: LinkId, update: &RoutingUpdate) ->
 #[test]
 fn an_accepted_peer_is_listed_at_once_and_given_what_is_known() {
     let (mut router, mut at) = own();
-    router.link_accepted(now_at(at), LinkId(3), 1.5, &update("c", "c", 1, &[]));
+    router.link_accepted(now_at(at), LinkId(3), 1.5, &update("c", "c", 1, &[]), 60_000);
     let frames = pass(&mut router, &mut at, Duration::from_millis(60));
     let told: Vec<_> = updates(&frames)
         .into_iter()
@@ -462,14 +462,14 @@ fn a_node_that_says_hello_as_a_classic_one_is_spoken_to_as_one_at_once() {
         ext: Some(Ext::new(5)),
         ..update("x", "x", 1, &[])
     };
-    router.link_accepted(now_at(at), LinkId(3), 1.0, &ours);
+    router.link_accepted(now_at(at), LinkId(3), 1.0, &ours, 60_000);
     assert_eq!(router.capabilities("x"), Some(5));
     router.link_lost(now_at(at), LinkId(3));
     let rolled_back = RoutingUpdate {
         epoch: epoch(3),
         ..update("x", "x", 1, &[])
     };
-    router.link_accepted(now_at(at), LinkId(4), 1.0, &rolled_back);
+    router.link_accepted(now_at(at), LinkId(4), 1.0, &rolled_back, 60_000);
     assert_eq!(router.capabilities("x"), None);
 }
 

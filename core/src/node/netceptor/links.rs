@@ -10,6 +10,7 @@ use hashbrown::HashMap;
 
 use crate::deadline::Deadline;
 use crate::id::{BackendId, LinkId, NodeId};
+use crate::link::transport::datagram::MAX_DATAGRAM;
 use crate::link::{Budget, Egress, EgressStats, Priority, Session, SessionConfig};
 use crate::time::Instant;
 
@@ -26,6 +27,8 @@ pub(super) struct Link {
     egress: Egress,
     /// The longest frame it carries.
     max_frame: usize,
+    /// A longer one was to be sent.
+    had_too_long: bool,
     /// Whether it stands in [`Links::unsettled`].
     will_settle: bool,
     /// Whether the adapter was told that frames wait and has not yet emptied the queue.
@@ -63,7 +66,10 @@ pub(super) enum Pushed {
     /// No room.
     Dropped,
     /// The link cannot carry a frame of this length.
-    TooLong,
+    TooLong {
+        /// It is the first one.
+        is_first: bool,
+    },
     /// No such link, or it is closing.
     Gone,
 }
@@ -176,6 +182,7 @@ impl Links {
             proved: None,
             egress: Egress::new(self.queue_bytes, self.seed ^ id.0),
             max_frame,
+            had_too_long: false,
             will_settle: false,
             signalled: false,
             closing: false,
@@ -246,7 +253,8 @@ impl Links {
             return Pushed::Gone;
         };
         if frame.is_empty() || frame.len() > link.max_frame {
-            return Pushed::TooLong;
+            let is_first = !core::mem::replace(&mut link.had_too_long, true);
+            return Pushed::TooLong { is_first };
         }
         if !link.egress.push(self.now, priority, frame, &mut self.budget) {
             return Pushed::Dropped;
@@ -260,6 +268,12 @@ impl Links {
         }
         link.signalled = true;
         Pushed::Signal
+    }
+
+    /// Whether a link does not carry a frame of so many bytes. Those of up to [`MAX_DATAGRAM`] all do.
+    #[inline]
+    pub(super) fn is_too_long(&self, id: LinkId, len: usize) -> bool {
+        len > MAX_DATAGRAM && self.max_frame(id).is_some_and(|max| len > max)
     }
 
     /// The longest frame that a link carries.

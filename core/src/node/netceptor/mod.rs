@@ -417,8 +417,13 @@ impl Netceptor {
     ) -> Result<(), String> {
         let to_service = ServiceName::new(service)?;
         let to = self.router.resolve(node);
-        if data.len() > MAX_PAYLOAD {
-            return Err(alloc::format!("datagram of {} bytes exceeds {MAX_PAYLOAD}", data.len()));
+        let carries = match self.router.route(to) {
+            Route::Via(link) => self.links.max_frame(link).unwrap_or(MAX_FRAME),
+            _ => MAX_FRAME,
+        };
+        let limit = carries - HEADER_LEN;
+        if data.len() > limit {
+            return Err(alloc::format!("datagram of {} bytes exceeds {limit}", data.len()));
         }
         let mut frame = BytesMut::with_capacity(HEADER_LEN + data.len());
         frame.resize(HEADER_LEN, 0);
@@ -465,6 +470,9 @@ impl Netceptor {
             .send_data(now, from_service, to, to_service, hops, &mut frame)?
         {
             DataVerdict::Forward(link) => {
+                if self.links.is_too_long(link, frame.len()) {
+                    return Err(SendError::BadLength);
+                }
                 self.push(link, Priority::Own, frame);
                 return Ok(Some(link));
             }

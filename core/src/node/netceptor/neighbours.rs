@@ -6,11 +6,14 @@ use super::links::Pushed;
 use super::{NetOutput, Netceptor};
 use crate::config::PeerTransport;
 use crate::id::{LinkId, NodeId};
+use crate::link::transport::datagram::{FITTING_FRAME, MAX_DATAGRAM};
 use crate::link::transport::{Url, proxy_for};
 use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
+use crate::netceptor::DataVerdict;
 use crate::node::io::{Level, LinkOutput};
 use crate::time::Now;
 use crate::wire::classic::{self, RoutingUpdate};
+use crate::wire::extended::FRAME_TARGET;
 use crate::wire::{self, Kind};
 
 impl Netceptor {
@@ -38,7 +41,12 @@ impl Netceptor {
         match kind {
             Kind::Data => {
                 let verdict = self.router.classify_data(now, &mut frame);
-                self.dispose(verdict, frame);
+                match verdict {
+                    DataVerdict::Forward(link) if self.links.is_too_long(link, frame.len()) => {
+                        self.router.too_long(now, &frame);
+                    }
+                    _ => self.dispose(verdict, frame),
+                }
             }
             Kind::Advert => self.router.on_advert(now, id, &frame),
             Kind::Extended => self.router.on_extended(now, id, &frame),
@@ -91,7 +99,11 @@ impl Netceptor {
         }
         self.links.set_peer(peer, id);
         self.links.rearm(id);
-        if !self.router.link_accepted(now, id, cost, update) {
+        let fill = match self.links.max_frame(id) {
+            Some(MAX_DATAGRAM) => FITTING_FRAME,
+            _ => FRAME_TARGET,
+        };
+        if !self.router.link_accepted(now, id, cost, update, fill) {
             self.close_link(now, id, &Refusal::NoRoom, true);
         }
         self.links.set_extended(id, self.router.is_extended(id));
@@ -181,11 +193,14 @@ impl Netceptor {
                 );
                 self.shut_link(id);
             }
-            Pushed::TooLong => {
-                let text = alloc::format!("a message of {len} bytes is too long for link {}", id.0);
-                self.log(Level::Debug, text);
+            Pushed::TooLong { is_first: true } => {
+                let text = alloc::format!(
+                    "link {} does not carry a message of {len} bytes, which is left out, and so are others as long",
+                    id.0
+                );
+                self.log(Level::Warning, text);
             }
-            Pushed::Queued | Pushed::Dropped | Pushed::Gone => {}
+            Pushed::Queued | Pushed::Dropped | Pushed::TooLong { .. } | Pushed::Gone => {}
         }
     }
 }

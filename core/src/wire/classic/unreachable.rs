@@ -29,6 +29,8 @@ impl Unreachable {
     pub const MESSAGE_EXPIRED: &'static str = "message expired";
     /// A firewall rule rejected the message.
     pub const BLOCKED_BY_FIREWALL: &'static str = "blocked by firewall";
+    /// A link on the way does not carry a message of this length. Of ours only: classic nodes lose it.
+    pub const TOO_LONG: &'static str = "message too long";
 
     /// Reads a payload, which has no kind byte.
     ///

@@ -11,7 +11,7 @@ pub use digest::Digest;
 pub use messages::{
     AdvertSummary, Adverts, Close, CloseCode, Keepalive, LinkState, NodeSummary, Record, Request, Summary,
 };
-pub use split::{Frames, advert_frames, link_state_frames, request_frames, summary_frames};
+pub use split::{FRAME_TARGET, Frames, advert_frames, link_state_frames, request_frames, summary_frames};
 
 use alloc::vec::Vec;
 

@@ -13,8 +13,8 @@ use super::{ENVELOPE_HEADER_LEN, write_envelope};
 use crate::wire::WireError;
 use crate::wire::classic::Advertisement;
 
-/// Frames are filled up to this size, in bytes; below the frame limit of every backend.
-const FRAME_TARGET: usize = 60_000;
+/// Frames are filled up to this size, in bytes, unless the link wants less; below the frame limit of every backend.
+pub const FRAME_TARGET: usize = 60_000;
 
 /// Room for the counts and flags around the items of one body.
 const BODY_OVERHEAD: usize = 16;
@@ -22,17 +22,18 @@ const BODY_OVERHEAD: usize = 16;
 /// What became of a list.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Frames {
-    /// At most 60,000 bytes each; every one is valid alone and they may be sent in any order.
+    /// Filled up to the size that was asked for; longer, up to 60,000 bytes, where one item alone is. Every one is valid alone
+    /// and they may be sent in any order.
     pub frames: Vec<Vec<u8>>,
     /// Items that exceed a limit of the protocol by themselves and were left out.
     pub left_out: usize,
 }
 
 impl Frames {
-    fn push(&mut self, kind: u8, body: &[u8]) {
+    fn push(&mut self, target: usize, kind: u8, body: &[u8]) {
         let len = ENVELOPE_HEADER_LEN + body.len();
         match self.frames.last_mut() {
-            Some(last) if last.len() + len <= FRAME_TARGET => {
+            Some(last) if last.len() + len <= target => {
                 // Cannot fail: the target is below the limit.
                 let _ = write_envelope(last, kind, body);
             }
@@ -46,9 +47,9 @@ impl Frames {
     }
 }
 
-/// Records as [`LinkState`] messages.
-pub fn link_state_frames<R: Borrow<Record>>(records: impl IntoIterator<Item = R>) -> Frames {
-    let mut list = List::default();
+/// Records as [`LinkState`] messages, in frames of up to `target` bytes.
+pub fn link_state_frames<R: Borrow<Record>>(target: usize, records: impl IntoIterator<Item = R>) -> Frames {
+    let mut list = List::new(target);
     for record in records {
         let record = record.borrow();
         list.add(record, record.check());
@@ -56,9 +57,9 @@ pub fn link_state_frames<R: Borrow<Record>>(records: impl IntoIterator<Item = R>
     list.into_frames(LinkState::KIND)
 }
 
-/// Advertisements as [`Adverts`] messages.
-pub fn advert_frames<A: Borrow<Advertisement>>(adverts: impl IntoIterator<Item = A>) -> Frames {
-    let mut list = List::default();
+/// Advertisements as [`Adverts`] messages, in frames of up to `target` bytes.
+pub fn advert_frames<A: Borrow<Advertisement>>(target: usize, adverts: impl IntoIterator<Item = A>) -> Frames {
+    let mut list = List::new(target);
     for advert in adverts {
         let advert = advert.borrow();
         list.add(advert, check_advert(advert));
@@ -66,16 +67,18 @@ pub fn advert_frames<A: Borrow<Advertisement>>(adverts: impl IntoIterator<Item =
     list.into_frames(Adverts::KIND)
 }
 
-/// Everything a node knows as [`Summary`] messages: at least one, the last of which says that no more follow.
+/// Everything a node knows as [`Summary`] messages: at least one, the last of which says that no more follow. In frames of up to
+/// `target` bytes.
 pub fn summary_frames(
+    target: usize,
     nodes: impl IntoIterator<Item = NodeSummary>,
     adverts: impl IntoIterator<Item = AdvertSummary>,
 ) -> Frames {
-    let mut node_list = List::default();
+    let mut node_list = List::new(target);
     for entry in nodes {
         node_list.add(&entry, name(&entry.node));
     }
-    let mut advert_list = List::default();
+    let mut advert_list = List::new(target);
     for entry in adverts {
         advert_list.add(&entry, name(&entry.node).and_then(|()| name(&entry.service)));
     }
@@ -90,21 +93,22 @@ pub fn summary_frames(
     };
     for (i, mut body) in bodies.into_iter().enumerate() {
         body.push(u8::from(i < last));
-        frames.push(Summary::KIND, &body);
+        frames.push(target, Summary::KIND, &body);
     }
     frames
 }
 
-/// Wanted records and advertisements as [`Request`] messages; none if nothing is wanted.
+/// Wanted records and advertisements as [`Request`] messages, in frames of up to `target` bytes; none if nothing is wanted.
 pub fn request_frames(
+    target: usize,
     nodes: impl IntoIterator<Item = String>,
     adverts: impl IntoIterator<Item = (String, String)>,
 ) -> Frames {
-    let mut node_list = List::default();
+    let mut node_list = List::new(target);
     for node in nodes {
         node_list.add(&node, name(&node));
     }
-    let mut advert_list = List::default();
+    let mut advert_list = List::new(target);
     for pair in adverts {
         advert_list.add(&pair, name(&pair.0).and_then(|()| name(&pair.1)));
     }
@@ -113,7 +117,7 @@ pub fn request_frames(
         left_out: node_list.left_out + advert_list.left_out,
     };
     for body in two_lists(&node_list, &advert_list) {
-        frames.push(Request::KIND, &body);
+        frames.push(target, Request::KIND, &body);
     }
     frames
 }
@@ -134,8 +138,8 @@ fn two_lists(first: &List, second: &List) -> Vec<Vec<u8>> {
 }
 
 /// Encoded items, cut into chunks that fit a frame.
-#[derive(Default)]
 struct List {
+    target: usize,
     chunks: Vec<Chunk>,
     left_out: usize,
 }
@@ -147,18 +151,27 @@ struct Chunk {
 }
 
 impl List {
+    fn new(target: usize) -> Self {
+        Self {
+            target: target.min(FRAME_TARGET),
+            chunks: Vec::new(),
+            left_out: 0,
+        }
+    }
+
     /// Adds an item, unless `check` found that it breaks a limit.
     fn add<T: Serialize>(&mut self, item: &T, check: Result<(), WireError>) {
-        const ROOM: usize = FRAME_TARGET - ENVELOPE_HEADER_LEN - BODY_OVERHEAD;
+        const AROUND: usize = ENVELOPE_HEADER_LEN + BODY_OVERHEAD;
+        let room = self.target.saturating_sub(AROUND);
         let encoded = check
             .ok()
             .and_then(|()| postcard::to_allocvec(item).ok())
-            .filter(|bytes| bytes.len() <= ROOM);
+            .filter(|bytes| bytes.len() <= FRAME_TARGET - AROUND);
         let Some(bytes) = encoded else {
             self.left_out += 1;
             return;
         };
-        let full = |chunk: &Chunk| chunk.count == MAX_ITEMS || chunk.items.len() + bytes.len() > ROOM;
+        let full = |chunk: &Chunk| chunk.count == MAX_ITEMS || chunk.items.len() + bytes.len() > room;
         if self.chunks.last().is_none_or(full) {
             self.chunks.push(Chunk::default());
         }
@@ -174,7 +187,7 @@ impl List {
             left_out: self.left_out,
         };
         for chunk in &self.chunks {
-            frames.push(kind, &chunk.to_bytes());
+            frames.push(self.target, kind, &chunk.to_bytes());
         }
         frames
     }

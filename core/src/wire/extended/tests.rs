@@ -250,7 +250,7 @@ fn long_lists_are_split_into_frames() {
         ..Record::default()
     };
     let records: Vec<_> = (0..3000).map(record).collect();
-    let split = link_state_frames(&records);
+    let split = link_state_frames(FRAME_TARGET, &records);
     assert_eq!(split.left_out, 0);
     assert!(split.frames.len() > 1 && split.frames.iter().all(|frame| frame.len() <= 60_000));
     let mut read = Vec::new();
@@ -273,14 +273,14 @@ fn what_cannot_fit_is_left_out_and_counted() {
         },
         Record::default(),
     ];
-    let split = link_state_frames(&records);
+    let split = link_state_frames(FRAME_TARGET, &records);
     assert_eq!((split.frames.len(), split.left_out), (1, 1));
     let long = Advertisement {
         service: "s".repeat(2000),
         ..Advertisement::default()
     };
     assert_eq!(
-        advert_frames([&long]),
+        advert_frames(FRAME_TARGET, [&long]),
         Frames {
             frames: vec![],
             left_out: 1
@@ -290,7 +290,7 @@ fn what_cannot_fit_is_left_out_and_counted() {
 
 #[test]
 fn a_summary_says_where_it_ends() {
-    let empty = summary_frames([], []);
+    let empty = summary_frames(FRAME_TARGET, [], []);
     assert_eq!(all(&empty.frames[0]), [Message::Summary(Summary::default())]);
 
     let nodes = (0..10_000).map(|i| NodeSummary {
@@ -298,7 +298,7 @@ fn a_summary_says_where_it_ends() {
         epoch: EPOCH,
         sequence: 1,
     });
-    let split = summary_frames(nodes, summary().adverts);
+    let split = summary_frames(FRAME_TARGET, nodes, summary().adverts);
     let parts: Vec<_> = split.frames.iter().flat_map(|frame| all(frame)).collect();
     let mut seen = 0;
     for (i, part) in parts.iter().enumerate() {
@@ -314,12 +314,12 @@ fn a_summary_says_where_it_ends() {
 
 #[test]
 fn small_lists_share_one_frame() {
-    let split = request_frames(request().nodes, request().adverts);
+    let split = request_frames(FRAME_TARGET, request().nodes, request().adverts);
     assert_eq!(split.frames.len(), 1);
     assert_eq!(all(&split.frames[0]).len(), 2);
-    assert_eq!(request_frames([], []), Frames::default());
-    assert_eq!(advert_frames(adverts()).frames, [vector!("extended/adverts")]);
-    assert_eq!(link_state_frames(records()).frames, [vector!("extended/link-state")]);
+    assert_eq!(request_frames(FRAME_TARGET, [], []), Frames::default());
+    assert_eq!(advert_frames(FRAME_TARGET, adverts()).frames, [vector!("extended/adverts")]);
+    assert_eq!(link_state_frames(FRAME_TARGET, records()).frames, [vector!("extended/link-state")]);
 }
 
 prop_compose! {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
-use receptor_core::config::Config;
+use receptor_core::config::{Config, ListenerTransport};
 use receptor_core::deadline::Deadline;
 use receptor_core::id::{CommandId, LinkId, PipeId, TaskId};
 use receptor_core::node::Node;
@@ -412,8 +412,14 @@ impl World {
         let disk_time = Duration::from_micros(1000 + self.rng.below(1000));
         let host = &mut self.hosts[index];
         let result = match task {
-            Task::Listen { backend, address, .. } => {
-                if self.network.bind(&address, index, backend) {
+            Task::Listen {
+                backend,
+                address,
+                transport,
+                ..
+            } => {
+                let is_udp = transport == ListenerTransport::Udp;
+                if self.network.bind(&address, index, backend, is_udp) {
                     TaskResult::Listening(address)
                 } else {
                     TaskResult::Failed(format!("listen tcp {address}: bind: address already in use"))
@@ -528,7 +534,7 @@ impl World {
                 }
                 return;
             }
-            let (peer, peer_link) = (end.peer, end.peer_link);
+            let (peer, peer_link, is_udp) = (end.peer, end.peer_link, end.is_udp);
             let mut frames: Vec<BytesMut> = Vec::new();
             let Some(node) = &mut self.hosts[index].node else {
                 return;
@@ -538,6 +544,7 @@ impl World {
                 return;
             }
             for mut frame in frames {
+                self.network.carries(is_udp, &frame);
                 let mut lost = frame[0] == 0 && self.rng.below(1000) < options.loss_per_mille;
                 if options.classic {
                     frame = network::without_ext(frame);

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::BytesMut;
 use receptor_core::id::{BackendId, LinkId};
+use receptor_core::link::transport::datagram::MAX_DATAGRAM;
 use receptor_core::time::{Duration, Instant};
 use receptor_core::wire::data::HEADER_LEN;
 
@@ -66,13 +67,17 @@ pub(super) struct End {
     /// Until when the wire is busy with what was sent.
     pub(super) busy_until: Instant,
     pub(super) pull_scheduled: bool,
+    /// Every frame is a datagram.
+    pub(super) is_udp: bool,
 }
 
 /// All wires, listeners and failures.
 #[derive(Debug, Default)]
 pub struct Network {
     ends: BTreeMap<(NodeIndex, LinkId), End>,
-    listeners: BTreeMap<String, (NodeIndex, BackendId)>,
+    listeners: BTreeMap<String, (NodeIndex, BackendId, bool)>,
+    /// Longest frame over a UDP link so far.
+    longest_datagram: usize,
     partitions: BTreeSet<(NodeIndex, NodeIndex)>,
     /// Of all wires made from now on and now.
     pub options: LinkOptions,
@@ -101,16 +106,28 @@ impl Network {
             .is_some_and(|end| self.is_partitioned(node, end.peer))
     }
 
-    pub(super) fn bind(&mut self, address: &str, node: NodeIndex, backend: BackendId) -> bool {
+    pub(super) fn bind(&mut self, address: &str, node: NodeIndex, backend: BackendId, is_udp: bool) -> bool {
         if self.listeners.contains_key(address) {
             return false;
         }
-        self.listeners.insert(address.to_owned(), (node, backend));
+        self.listeners.insert(address.to_owned(), (node, backend, is_udp));
         true
     }
 
+    /// Longest frame that went over a UDP link since the last question.
+    pub fn longest_datagram(&mut self) -> usize {
+        std::mem::take(&mut self.longest_datagram)
+    }
+
+    pub(super) fn carries(&mut self, is_udp: bool, frame: &[u8]) {
+        if is_udp {
+            assert!(frame.len() <= MAX_DATAGRAM, "{} bytes in a datagram", frame.len());
+            self.longest_datagram = self.longest_datagram.max(frame.len());
+        }
+    }
+
     pub(super) fn unbind(&mut self, node: NodeIndex) {
-        self.listeners.retain(|_, &mut (owner, _)| owner != node);
+        self.listeners.retain(|_, &mut (owner, ..)| owner != node);
     }
 
     /// Connects `from` to a listener; gives both ends.
@@ -120,7 +137,7 @@ impl Network {
         from: NodeIndex,
         address: &str,
     ) -> Option<(LinkId, NodeIndex, LinkId, BackendId)> {
-        let &(to, backend) = self.listeners.get(address)?;
+        let &(to, backend, is_udp) = self.listeners.get(address)?;
         if self.is_partitioned(from, to) {
             return None;
         }
@@ -132,6 +149,7 @@ impl Network {
             last_arrival: now,
             busy_until: now,
             pull_scheduled: false,
+            is_udp,
         };
         self.ends.insert((from, here), end(to, there));
         self.ends.insert((to, there), end(from, here));
