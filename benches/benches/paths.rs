@@ -25,7 +25,13 @@ impl Rig {
         let now = time::Instant::ZERO;
         let mut router = Router::new(RELAY.into(), 0, Limits::default(), Rng::from_seed([1; 32]), clocks(now));
         router.set_epoch(clocks(now), 1);
-        router.link_accepted(clocks(now), LinkId(0), 1.0, &parsed(&name(0), 1, &[(RELAY, 1.0)]), 60_000);
+        router.link_accepted(
+            clocks(now),
+            LinkId(0),
+            1.0,
+            &parsed(&name(0), 1, &[(RELAY, 1.0)]),
+            60_000,
+        );
         let mut rig = Self {
             router,
             now,

@@ -13,10 +13,16 @@ pub fn extended(frame: &[u8]) {
             Message::LinkState(body) => assert_eq!(link_state_frames(FRAME_TARGET, &body.records).left_out, 0),
             Message::Adverts(body) => assert_eq!(advert_frames(FRAME_TARGET, &body.adverts).left_out, 0),
             Message::Summary(body) => {
-                assert_eq!(summary_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out, 0);
+                assert_eq!(
+                    summary_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out,
+                    0
+                );
             }
             Message::Request(body) => {
-                assert_eq!(request_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out, 0);
+                assert_eq!(
+                    request_frames(FRAME_TARGET, body.nodes.clone(), body.adverts.clone()).left_out,
+                    0
+                );
             }
             _ => {}
         }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures_lite::io::{AsyncRead, AsyncWrite};
 use receptor_core::config::Config;
+use receptor_core::firewall::Rules;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_core::node::Node;
@@ -260,6 +261,25 @@ impl Mesh {
     pub async fn status(&self) -> Result<String, MeshError> {
         match self.command(Command::Status).await? {
             Reply::Json(text) => Ok(text),
+            other => Err(unexpected(&other)),
+        }
+    }
+
+    /// Replaces the firewall rules, for every message from now on. No rules: everything is accepted.
+    pub async fn set_firewall(&self, rules: Rules) -> Result<(), MeshError> {
+        self.done(Command::SetFirewall(rules)).await
+    }
+
+    /// Reads the configuration again from the source in [`Options::config_source`] and applies what has changed. Refused, with
+    /// everything as it was, if there is none, if what it gives cannot be had, or if another reload is under way.
+    pub async fn reload(&self) -> Result<(), MeshError> {
+        self.done(Command::Reload).await
+    }
+
+    async fn done(&self, command: Command) -> Result<(), MeshError> {
+        match self.command(command).await? {
+            Reply::Done => Ok(()),
+            Reply::NotReloaded(error) => Err(MeshError::Refused(error.text)),
             other => Err(unexpected(&other)),
         }
     }

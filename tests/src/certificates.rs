@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
-    SanType,
+    SanType, date_time_ymd,
 };
 use receptor_core::id::NodeId;
 use receptor_core::tls::{ClientSettings, Configs, Pem, ServerSettings};
@@ -20,6 +20,39 @@ pub struct Authority {
     issuer: Issuer<'static, KeyPair>,
     /// Its own certificate.
     pub pem: String,
+}
+
+/// What a certificate is to be for.
+#[derive(Clone, Copy, Debug)]
+pub struct Leaf<'a> {
+    nodes: &'a [&'a str],
+    is_elsewhere: bool,
+    is_expired: bool,
+}
+
+impl<'a> Leaf<'a> {
+    /// These nodes, on this machine, now.
+    pub const fn of(nodes: &'a [&'a str]) -> Self {
+        Self {
+            nodes,
+            is_elsewhere: false,
+            is_expired: false,
+        }
+    }
+
+    /// On another machine.
+    #[must_use]
+    pub const fn for_another_host(mut self) -> Self {
+        self.is_elsewhere = true;
+        self
+    }
+
+    /// Until the year 2021.
+    #[must_use]
+    pub const fn expired(mut self) -> Self {
+        self.is_expired = true;
+        self
+    }
 }
 
 /// A certificate and its key.
@@ -54,15 +87,28 @@ fn name(common: &str) -> DistinguishedName {
 impl Authority {
     /// A certificate for these nodes, on this machine, of a server and a client.
     pub fn issue(&self, nodes: &[&str]) -> Identity {
+        self.sign(Leaf::of(nodes))
+    }
+
+    /// A certificate as it is asked for, of a server and a client.
+    pub fn sign(&self, leaf: Leaf<'_>) -> Identity {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
         params.distinguished_name = name("leaf");
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
-        params.subject_alt_names = vec![
-            SanType::IpAddress([127, 0, 0, 1].into()),
-            SanType::DnsName("localhost".try_into().expect("a name")),
-        ];
-        for &node in nodes {
+        if leaf.is_expired {
+            params.not_before = date_time_ymd(2020, 1, 1);
+            params.not_after = date_time_ymd(2021, 1, 1);
+        }
+        params.subject_alt_names = if leaf.is_elsewhere {
+            vec![SanType::DnsName("elsewhere.invalid".try_into().expect("a name"))]
+        } else {
+            vec![
+                SanType::IpAddress([127, 0, 0, 1].into()),
+                SanType::DnsName("localhost".try_into().expect("a name")),
+            ]
+        };
+        for &node in leaf.nodes {
             let kind = NODE_ID.to_vec();
             params.subject_alt_names.push(SanType::OtherName((kind, node.into())));
         }

@@ -190,7 +190,8 @@ fn datagrams_that_are_too_long_are_errors_and_not_lost_without_a_word() {
         } else {
             assert_eq!(refused, Reply::Done);
             world.run_for(Duration::from_secs(1));
-            let told = |event: &Event| matches!(event, Event::Unreachable { problem, .. } if problem == "message too long");
+            let told =
+                |event: &Event| matches!(event, Event::Unreachable { problem, .. } if problem == "message too long");
             assert!(world.host(0).events.iter().any(told));
         }
         // Longer than any link carries.

@@ -57,6 +57,10 @@ fn two_nodes_that_dial_each_other_keep_one_session() {
         let before = established(&world, 0);
         world.run_for(Duration::from_secs(120));
         assert_eq!(established(&world, 0), before, "seed {seed}: no other session came");
-        assert_eq!((connections(&mut world, 0), connections(&mut world, 1)), (1, 1), "seed {seed}");
+        assert_eq!(
+            (connections(&mut world, 0), connections(&mut world, 1)),
+            (1, 1),
+            "seed {seed}"
+        );
     }
 }

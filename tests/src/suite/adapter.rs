@@ -9,9 +9,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use receptor_core::config::Config;
+use receptor_core::firewall::Rules;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
-use receptor_host::adapter::Tls;
+use receptor_host::adapter::{ConfigSource, Tls};
 use receptor_host::runner::RunnerProgram;
 use serde_json::Value;
 
@@ -34,6 +35,8 @@ pub struct Options {
     pub runner: Option<RunnerProgram>,
     /// The TLS configs.
     pub tls: Arc<Tls>,
+    /// Where the configuration is read again.
+    pub config_source: Option<Arc<dyn ConfigSource>>,
 }
 
 /// Tags of an advertised service.
@@ -59,6 +62,10 @@ pub trait Node: Send + Sync {
     fn traceroute(&self, node: &str) -> Result<Vec<TraceHop>, Error>;
     /// The classic status document.
     fn status(&self) -> Result<Value, Error>;
+    /// Replaces the firewall rules.
+    fn set_firewall(&self, rules: Rules) -> Result<(), Error>;
+    /// Reads the configuration again.
+    fn reload(&self) -> Result<(), Error>;
     /// Events from now on.
     fn events(&self) -> Box<dyn Events>;
     /// Ends the node.

@@ -47,6 +47,7 @@ macro_rules! conformance_cases {
             streams nobody_listens,
             datagrams delivered_or_reported,
             datagrams rejected_by_a_firewall,
+            datagrams rules_are_replaced_while_the_node_runs,
             datagrams a_full_socket_loses_and_goes_on,
             services listed_while_they_exist,
             services names_are_given_once,
@@ -90,6 +91,7 @@ macro_rules! conformance_cases {
             shutdown handles_end_with_their_node,
             shutdown without_handles_a_node_ends,
             shutdown any_handle_keeps_a_node_alive,
+            start a_program_has_its_configuration_read_again,
         }
     };
     (mesh $column:ident $near:path, $far:path) => {

@@ -14,6 +14,7 @@ use async_io::{Async, Timer};
 use futures_lite::future;
 use futures_lite::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use receptor_core::config::Config;
+use receptor_core::firewall::Rules;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_smol::{Mesh, MeshError, MeshEvent, MeshStream, PacketSocket, ReceiveError};
@@ -106,6 +107,7 @@ impl Adapter for Smol {
         given.data_dir = options.data_dir;
         given.runner = options.runner;
         given.tls = options.tls;
+        given.config_source = options.config_source;
         let executor = Arc::clone(&self.executor);
         let spawn = move |task| executor.spawn(task).detach();
         let started = self.run.within(PATIENCE, Mesh::start(config, given, spawn));
@@ -184,6 +186,14 @@ impl Node for OneNode {
     fn status(&self) -> Result<Value, Error> {
         let text = self.run.ask(self.mesh.status())?;
         Ok(serde_json::from_str(&text).expect("the status is JSON"))
+    }
+
+    fn set_firewall(&self, rules: Rules) -> Result<(), Error> {
+        self.run.ask(self.mesh.set_firewall(rules))
+    }
+
+    fn reload(&self) -> Result<(), Error> {
+        self.run.ask(self.mesh.reload())
     }
 
     fn events(&self) -> Box<dyn Events> {

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use receptor_core::config::Config;
+use receptor_core::firewall::Rules;
 use receptor_core::id::{BackendId, NodeId, ServiceName};
 use receptor_core::netceptor::TraceHop;
 use receptor_tokio::{Mesh, MeshError, MeshEvent, MeshStream, PacketSocket, ReceiveError};
@@ -106,6 +107,7 @@ impl Adapter for Tokio {
         given.data_dir = options.data_dir;
         given.runner = options.runner;
         given.tls = options.tls;
+        given.config_source = options.config_source;
         let started = self.run.within(PATIENCE, Mesh::start(config, given));
         let started = started.map_err(|error| StartError::Other(format!("{error:?}")))?;
         let mesh = started.map_err(|error| match error {
@@ -186,6 +188,14 @@ impl Node for OneNode {
     fn status(&self) -> Result<Value, Error> {
         let text = self.run.ask(self.mesh.status())?;
         Ok(serde_json::from_str(&text).expect("the status is JSON"))
+    }
+
+    fn set_firewall(&self, rules: Rules) -> Result<(), Error> {
+        self.run.ask(self.mesh.set_firewall(rules))
+    }
+
+    fn reload(&self) -> Result<(), Error> {
+        self.run.ask(self.mesh.reload())
     }
 
     fn events(&self) -> Box<dyn Events> {

@@ -125,10 +125,7 @@ impl Netceptor {
             return false;
         };
         let is_established = self.links.live(old).is_some_and(|link| link.session.was_established());
-        !is_established
-            && update.ext.is_some()
-            && old_dialed != newer_dialed
-            && newer_dialed == (self.node_id < *peer)
+        !is_established && update.ext.is_some() && old_dialed != newer_dialed && newer_dialed == (self.node_id < *peer)
     }
 
     /// Whether no other newer one of this peer waits, or only such as prove less.

@@ -318,8 +318,14 @@ fn small_lists_share_one_frame() {
     assert_eq!(split.frames.len(), 1);
     assert_eq!(all(&split.frames[0]).len(), 2);
     assert_eq!(request_frames(FRAME_TARGET, [], []), Frames::default());
-    assert_eq!(advert_frames(FRAME_TARGET, adverts()).frames, [vector!("extended/adverts")]);
-    assert_eq!(link_state_frames(FRAME_TARGET, records()).frames, [vector!("extended/link-state")]);
+    assert_eq!(
+        advert_frames(FRAME_TARGET, adverts()).frames,
+        [vector!("extended/adverts")]
+    );
+    assert_eq!(
+        link_state_frames(FRAME_TARGET, records()).frames,
+        [vector!("extended/link-state")]
+    );
 }
 
 prop_compose! {

@@ -59,6 +59,25 @@ pub fn rejected_by_a_firewall(bench: &Bench) {
     );
 }
 
+/// Rules of an embedding program count from the moment they are given.
+pub fn rules_are_replaced_while_the_node_runs(bench: &Bench) {
+    let node = bench.near(&Setup::new("near").backend(BackendKind::LocalOnly));
+    let here = node.packet("here", None).unwrap();
+    let there = node.packet("there", None).unwrap();
+    let reject = [[("action", Some("reject")), ("toservice", Some("there"))]];
+    for rules in [Rules::default(), Rules::from_fields(reject).unwrap(), Rules::default()] {
+        let is_empty = rules == Rules::default();
+        node.set_firewall(rules).unwrap();
+        here.send_to(b"x", "near", "there").unwrap();
+        if is_empty {
+            assert_eq!(there.recv_from(PATIENCE).unwrap().data, b"x");
+        } else {
+            let error = here.recv_from(PATIENCE).unwrap_err();
+            assert!(matches!(error, Error::Unreachable { .. }), "{error:?}");
+        }
+    }
+}
+
 /// A socket that nobody reads keeps a bounded number of datagrams, counts the others, and still works.
 pub fn a_full_socket_loses_and_goes_on(bench: &Bench) {
     const SENT: u64 = 1000;

@@ -333,7 +333,10 @@ impl Wire {
             let (client, _) = socket.accept().expect("somebody connects");
             let server = TcpStream::connect(("127.0.0.1", listener)).expect("the listener");
             let both = [(&client, &server), (&server, &client)];
-            thread::scope(|scope| both.map(|(from, to)| scope.spawn(|| carry(from, to, &ends))).map(|_| ()));
+            thread::scope(|scope| {
+                both.map(|(from, to)| scope.spawn(|| carry(from, to, &ends)))
+                    .map(|_| ())
+            });
             // Both sockets stay open as long as anybody asks for them.
             while Arc::strong_count(&ends) > 1 {
                 thread::sleep(Duration::from_millis(10));
@@ -349,7 +352,8 @@ impl Wire {
 
 fn carry(mut from: &TcpStream, mut to: &TcpStream, is_dead: &AtomicBool) {
     let mut buffer = vec![0; 64 << 10];
-    from.set_read_timeout(Some(Duration::from_millis(10))).expect("a socket");
+    from.set_read_timeout(Some(Duration::from_millis(10)))
+        .expect("a socket");
     while !is_dead.load(Ordering::Relaxed) {
         match from.read(&mut buffer) {
             Ok(0) => return,
