@@ -1,5 +1,5 @@
 """A slow link between two network namespaces, made of two tun devices and a thread: what netem does, also where the kernel has
-no netem. Needs root. Packets leave at the link's rate, arrive a delay later, and find a queue of 1.5 MB (netem's default
+no netem. Both ends have Reno as the congestion control of their TCP, whatever the machine's default. Needs root. Packets leave at the link's rate, arrive a delay later, and find a queue of 1.5 MB (netem's default
 1,000 packets)."""
 import collections
 import fcntl
@@ -33,6 +33,8 @@ class SlowLink:
             for line in (f"ip netns add {namespace}", f"ip link set {device} netns {namespace}", f"ip -n {namespace} link set lo up",
                          f"ip -n {namespace} addr add {address} peer {peer} dev {device}", f"ip -n {namespace} link set {device} up"):
                 subprocess.run(line.split(), check=True)
+            # Linux' BBR stops a link for 200 ms each ten seconds to measure it, and a ping with it. A namespace may not choose CUBIC.
+            subprocess.run(["ip", "netns", "exec", namespace, "sysctl", "-qw", "net.ipv4.tcp_congestion_control=reno"], check=True)
         self.thread = threading.Thread(target=self.carry)
         self.thread.start()
         return self

@@ -3,10 +3,13 @@
 use receptor_tokio::{Config, End, Mesh, Options};
 use tokio::runtime::Builder;
 
+use super::EVENT_INTERVAL;
+
 /// Runs a node to its end; calls `started` in between. An error is a node that did not start.
 pub(super) fn run_node(config: Config, options: Options, started: impl FnOnce()) -> Result<End, String> {
     let runtime = Builder::new_current_thread()
         .enable_all()
+        .event_interval(EVENT_INTERVAL)
         .build()
         .map_err(|error| format!("cannot start the runtime: {error}"))?;
     runtime.block_on(async {
