@@ -6,6 +6,7 @@
 //!   at the lowest round trip, which empties the queue, and not below.
 //! * **Slow start ends** when the delay grows (RFC 9406) or the delivery rate does not, three rounds long.
 //! * **Marks are answered in proportion** (RFC 8257), because relays of ours mark before they drop.
+//! * **A queue that stands is drained**, also where nobody marks it (`standing`).
 //! * **A reduction that proves wrong is undone**, and silence without loss changes nothing: when a hop stalls (a TCP link
 //!   retransmits, a relay restarts), nothing is reported lost until something newer arrives.
 //!
@@ -16,6 +17,7 @@ use crate::time::{Duration, Instant};
 use super::rate::Rate;
 use super::rtt::Rtt;
 use super::size::BASE;
+use super::standing::{Standing, Verdict};
 
 /// Segments in flight before the first acknowledgement.
 const INITIAL_SEGMENTS: u64 = 8;
@@ -63,6 +65,7 @@ pub(super) struct Congestion {
     /// Smoothed share of marked packets, of `MARK_UNIT`.
     mark_share: u64,
     rate: Rate,
+    standing: Standing,
 }
 
 /// One round trip: it ends when a packet is acknowledged that was sent after it began.
@@ -147,6 +150,7 @@ impl Congestion {
             lost_packets: 0,
             mark_share: 0,
             rate: Rate::new(),
+            standing: Standing::new(),
         }
     }
 
@@ -191,6 +195,7 @@ impl Congestion {
         if let Some(sample) = progress.sample {
             self.round.min_rtt = self.round.min_rtt.min(sample);
             self.round.samples += 1;
+            self.standing.on_sample(now, sample);
         }
         // A window that was not used says nothing about the path.
         if progress.in_flight * 2 >= self.window {
@@ -215,6 +220,7 @@ impl Congestion {
             return;
         }
         self.recovery_start = Some(now);
+        self.give_up_draining();
         self.remember(count);
         let before = self.window;
         self.reduce(BETA_PERCENT, 100);
@@ -229,6 +235,7 @@ impl Congestion {
 
     /// Everything in flight was lost, and probes in vain went before: the path may be another one now.
     pub(super) fn on_blackout(&mut self, now: Instant) {
+        self.give_up_draining();
         if self.undo.is_none() {
             self.remember(1);
         }
@@ -240,6 +247,7 @@ impl Congestion {
 
     /// Nothing was in flight for longer than a probe timeout: half of the window is out of date (RFC 7661).
     pub(super) fn on_idle(&mut self) {
+        self.give_up_draining();
         let initial = INITIAL_SEGMENTS * self.segment;
         if self.window > initial {
             self.threshold = self.threshold.min(self.window * 3 / 4);
@@ -249,6 +257,9 @@ impl Congestion {
     }
 
     fn grow(&mut self, now: Instant, bytes: u64, rtt: &Rtt) {
+        if self.standing.is_draining() {
+            return;
+        }
         if self.window < self.threshold {
             self.window += bytes;
             // RFC 9406 says at least 4 ms, but the queues of a local mesh overflow before that.
@@ -257,6 +268,10 @@ impl Congestion {
             if self.round.samples >= HYSTART_SAMPLES && self.round.min_rtt >= rtt.min() + allowance {
                 self.threshold = self.window;
             }
+            return;
+        }
+        if self.standing.is_enough() {
+            self.cubic.epoch = None;
             return;
         }
         let before = self.window;
@@ -299,8 +314,9 @@ impl Congestion {
         // Rounds are not shorter than the lowest round trip: what was acknowledged at once was not delivered at once.
         let took = now.since(self.round.began).max(rtt.min()).as_nanos().max(1);
         let sample = u128::from(self.round.bytes) * 1_000_000_000 / took;
+        let is_limited = self.round.is_limited && !self.standing.is_draining();
         self.rate
-            .on_round(u64::try_from(sample).unwrap_or(u64::MAX / 8), self.round.is_limited);
+            .on_round(u64::try_from(sample).unwrap_or(u64::MAX / 8), is_limited);
         if self.is_in_slow_start() && self.rate.flat_rounds >= FLAT_ROUNDS {
             self.threshold = self.window;
         }
@@ -309,8 +325,10 @@ impl Congestion {
         if self.round.marked > 0 {
             self.mark_share = self.mark_share.max(1);
             self.recovery_start = Some(now);
+            self.give_up_draining();
             self.reduce(MARK_UNIT * 2 - self.mark_share.min(MARK_UNIT), MARK_UNIT * 2);
         }
+        self.empty_queue(now);
         if self.acked_packets + self.lost_packets > LOSS_MEMORY {
             self.acked_packets /= 2;
             self.lost_packets /= 2;
@@ -330,6 +348,40 @@ impl Congestion {
             acked: 0,
             marked: 0,
         };
+    }
+
+    /// Drains a queue that stands, or goes on after that.
+    fn empty_queue(&mut self, now: Instant) {
+        let round = &self.round;
+        match self
+            .standing
+            .on_round(now, round.min_rtt, round.samples, round.is_limited)
+        {
+            Verdict::Nothing => {}
+            Verdict::Drain => {
+                self.standing.drain_from(self.window);
+                let half = self.held(self.standing.base() / 2);
+                self.window = self.window.min(half).max(self.least());
+            }
+            Verdict::Resume { window, within } => {
+                self.window = window.min(self.held(within)).max(self.least());
+                self.threshold = self.threshold.min(self.window);
+                self.cubic = Cubic::default();
+            }
+        }
+    }
+
+    /// What the path delivers in this time.
+    fn held(&self, time: Duration) -> u64 {
+        let bytes = u128::from(self.rate.highest()) * time.as_nanos() / 1_000_000_000;
+        u64::try_from(bytes).unwrap_or(u64::MAX)
+    }
+
+    /// Another rule sets the window now, from what it was.
+    fn give_up_draining(&mut self) {
+        if let Some(window) = self.standing.give_up() {
+            self.window = window;
+        }
     }
 
     /// So much is lost that it is no accident.

@@ -40,6 +40,7 @@ mod rtt;
 pub mod secure;
 mod send;
 mod size;
+mod standing;
 mod state;
 mod table;
 #[cfg(test)]

@@ -108,6 +108,8 @@ pub struct Street {
     pub sinks: Vec<Sink>,
     /// Packets sent by each end.
     pub packets: [u64; 2],
+    /// Longest that a packet of the sender has waited at the bottleneck; may be set back.
+    pub longest_wait: Duration,
     /// Most bytes drawn from the memory for receiving and for sending.
     pub memory_peak: (u64, u64),
     config: TableConfig,
@@ -140,6 +142,7 @@ impl Street {
             flows: Vec::new(),
             sinks: Vec::new(),
             packets: [0, 0],
+            longest_wait: Duration::ZERO,
             memory_peak: (0, 0),
             config,
             rng,
@@ -351,6 +354,9 @@ impl Street {
         let waits = self.free_at[from].since(self.now);
         if waits > self.road.queue {
             return;
+        }
+        if from == 0 {
+            self.longest_wait = self.longest_wait.max(waits);
         }
         let marked = waits > self.road.mark;
         let leaves = self.free_at[from].max(self.now) + time_of(length, rate);
