@@ -41,6 +41,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Work types offered.
     pub work_types: Vec<WorkType>,
+    /// Keys of signed work.
+    pub work_keys: WorkKeys,
     /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
     /// it, not by users.
     pub quic: bool,
@@ -69,6 +71,7 @@ impl Config {
             work_sessions: true,
             services: Vec::new(),
             work_types: Vec::new(),
+            work_keys: WorkKeys::default(),
             quic: false,
             limits: Limits::default(),
         }
@@ -83,6 +86,7 @@ impl Config {
             tls: self.tls.clone(),
             firewall: self.firewall.clone(),
             work_types: self.work_types.clone(),
+            work_keys: self.work_keys.clone(),
         }
     }
 }
@@ -98,6 +102,8 @@ pub struct Reloadable {
     pub firewall: Rules,
     /// As [`Config::work_types`]. Units that were started go on as they are.
     pub work_types: Vec<WorkType>,
+    /// As [`Config::work_keys`]. The next request is signed, or verified, with these.
+    pub work_keys: WorkKeys,
 }
 
 /// One backend: something that makes links.
@@ -342,6 +348,57 @@ pub struct WorkType {
     pub name: String,
     /// What runs.
     pub kind: WorkKind,
+    /// Whether requests about it must be signed, unless they come over a Unix socket. Needs
+    /// [`WorkKeys::verification`]: without it every other request is refused.
+    pub verify_signature: bool,
+}
+
+impl WorkType {
+    /// One that demands no signatures.
+    pub fn new(name: impl Into<String>, kind: WorkKind) -> Self {
+        Self {
+            name: name.into(),
+            kind,
+            verify_signature: false,
+        }
+    }
+}
+
+/// Keys of signed work (`work.md` §15).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct WorkKeys {
+    /// How requests to other nodes are signed; `None`: not at all.
+    pub signing: Option<Signing>,
+    /// How signatures of others are verified; `None`: they are all refused.
+    pub verification: Option<Verification>,
+}
+
+/// How requests are signed (`work-signing`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Signing {
+    /// File with an RSA private key in PEM form, read at each use.
+    pub private_key: String,
+    /// How long a token is good; whole seconds count.
+    pub expiration: Duration,
+}
+
+impl Signing {
+    /// What is meant by a configuration that does not say how long a token is good: 5 minutes.
+    pub const EXPIRATION: Duration = Duration::from_secs(300);
+}
+
+/// How signatures are verified (`work-verification`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Verification {
+    /// File with an RSA public key in PEM form, read at each use.
+    pub public_key: String,
+    /// How far the clock of the signing node may be off. The classic node allows nothing.
+    pub leeway: Duration,
+}
+
+impl Verification {
+    /// What is meant by a configuration that does not say how far clocks may be off: 1 minute.
+    pub const LEEWAY: Duration = Duration::from_secs(60);
 }
 
 /// Kinds of work.

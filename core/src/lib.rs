@@ -143,6 +143,7 @@ extern crate std;
 pub mod config;
 pub mod control;
 pub mod deadline;
+pub mod duration;
 pub mod error;
 pub mod firewall;
 pub mod id;

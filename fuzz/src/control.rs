@@ -133,7 +133,7 @@ fn reply(request: &Request, replies: u8) -> Reply {
             WorkRequest::Cancel { .. } => Reply::Cancelled { unit: unit(), pending },
             WorkRequest::Release { .. } => Reply::Released { unit: unit(), pending },
             WorkRequest::Results { .. } => Reply::ResultsStart { unit: unit() },
-            WorkRequest::Upgrade { version } => Reply::Upgraded { version: *version },
+            WorkRequest::Upgrade { version, .. } => Reply::Upgraded { version: *version },
         },
     }
 }

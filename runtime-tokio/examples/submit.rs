@@ -68,14 +68,12 @@ async fn start(data_dir: PathBuf) -> Result<Mesh, Box<dyn Error>> {
         service: Some(ServiceName::CONTROL),
         ..ControlService::default()
     }];
-    config.work_types = vec![WorkType {
-        name: "shout".to_owned(),
-        kind: WorkKind::Command {
-            command: "tr".to_owned(),
-            params: "a-z A-Z".to_owned(),
-            allow_runtime_params: false,
-        },
-    }];
+    let shout = WorkKind::Command {
+        command: "tr".to_owned(),
+        params: "a-z A-Z".to_owned(),
+        allow_runtime_params: false,
+    };
+    config.work_types = vec![WorkType::new("shout", shout)];
     let mut options = Options::default();
     options.data_dir = Some(data_dir);
     options.runner = Some(RunnerProgram::default());

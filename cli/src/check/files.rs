@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use receptor_core::config::{Service, SocketFile};
+use receptor_host::adapter::{check_private_key, check_public_key};
 use receptor_host::error_text::os_text;
 
 use super::Finding;
@@ -17,6 +18,7 @@ const SOCKET_PATH: usize = 107;
 
 pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
     data_dir(config, findings);
+    work_keys(config, findings);
     for control in &config.control_services {
         if let Some(socket) = &control.socket {
             check_socket("control-service", socket, findings);
@@ -43,6 +45,31 @@ pub(super) fn check(config: &Config, findings: &mut Vec<Finding>) {
                 None => Finding::warning(subject, format!("{command}: no such program can be executed")),
             });
         }
+    }
+}
+
+/// Keys of signed work; the node reads them at each use.
+fn work_keys(config: &Config, findings: &mut Vec<Finding>) {
+    let keys = &config.work_keys;
+    let signing = keys.signing.as_ref().map(|signing| &signing.private_key);
+    let verification = keys.verification.as_ref().map(|verification| &verification.public_key);
+    let checks = [
+        (
+            "work-signing",
+            signing,
+            check_private_key as fn(&str) -> Result<(), String>,
+        ),
+        ("work-verification", verification, check_public_key),
+    ];
+    for (entity, file, check) in checks {
+        let Some(file) = file.filter(|file| !file.is_empty()) else {
+            continue;
+        };
+        let subject = format!("{entity} {file}");
+        findings.push(match check(file) {
+            Ok(()) => Finding::ok(subject, "an RSA key"),
+            Err(why) => Finding::error(subject, why),
+        });
     }
 }
 

@@ -7,7 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use receptor_core::config::{Config as CoreConfig, ControlService, ControlTcp, SocketFile};
+use receptor_core::config::{
+    Config as CoreConfig, ControlService, ControlTcp, Signing, SocketFile, Verification, WorkKeys,
+};
 use receptor_core::firewall::Rules;
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_host::tcp::split_host_port;
@@ -49,6 +51,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         control_services: Vec::new(),
         services: Vec::new(),
         workers: Vec::new(),
+        work_keys: WorkKeys::default(),
         tls: TlsFiles::default(),
         proxies: host.proxies.clone(),
         warnings: replaced(items),
@@ -86,6 +89,8 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
                 }
                 config.workers.push(worker);
             }
+            "work-signing" => config.work_keys.signing = Some(signing(item)?),
+            "work-verification" => config.work_keys.verification = verification(item)?,
             _ if item.entity.support == Support::Unavailable => {
                 let text = format!(
                     "{} is not supported yet and has no effect ({})",
@@ -178,13 +183,12 @@ fn prepare(item: &Item) -> Result<()> {
         }
         "work-signing" => {
             must_exist(item.text("privatekey"))?;
-            if item.has("tokenexpiration") && parse_duration(item.text("tokenexpiration")).is_none() {
-                return Err(ConfigError::new(
-                    "failed to parse TokenExpiration -- valid examples include '1.5h', '30m', '30m10s'",
-                ));
-            }
+            signing(item)?;
         }
-        "work-verification" => must_exist(item.text("publickey"))?,
+        "work-verification" => {
+            must_exist(item.text("publickey"))?;
+            verification(item)?;
+        }
         _ => {}
     }
     Ok(())
@@ -312,9 +316,6 @@ fn worker(item: &Item, earlier: &[Worker], verifies: bool) -> Result<Worker> {
         return Err(ConfigError::new(format!("work type {work_type} already registered")));
     }
     let kind = match entity {
-        "work-command" if verify => WorkerKind::Unavailable {
-            reason: "verifysignature of work-command is not supported yet".into(),
-        },
         "work-command" => WorkerKind::Command {
             command: item.text("command").into(),
             params: item.text("params").into(),
@@ -327,5 +328,46 @@ fn worker(item: &Item, earlier: &[Worker], verifies: bool) -> Result<Worker> {
     Ok(Worker {
         work_type: work_type.into(),
         kind,
+        verify_signature: verify,
     })
+}
+
+fn signing(item: &Item) -> Result<Signing> {
+    let expiration = duration_of(item, "tokenexpiration", "TokenExpiration")?.unwrap_or(Signing::EXPIRATION);
+    if expiration < Duration::from_secs(1) {
+        return Err(ConfigError::new(format!(
+            "tokenexpiration {} is less than 1s",
+            item.text("tokenexpiration")
+        )));
+    }
+    Ok(Signing {
+        private_key: item.text("privatekey").into(),
+        expiration,
+    })
+}
+
+/// `None` without a key: then nothing can be verified.
+fn verification(item: &Item) -> Result<Option<Verification>> {
+    let leeway = duration_of(item, "leeway", "Leeway")?.unwrap_or(Verification::LEEWAY);
+    Ok(item.has("publickey").then(|| Verification {
+        public_key: item.text("publickey").into(),
+        leeway,
+    }))
+}
+
+/// A time that is not negative; `None` if nothing is said.
+fn duration_of(item: &Item, name: &str, called: &str) -> Result<Option<Duration>> {
+    let text = item.text(name);
+    if text.is_empty() {
+        return Ok(None);
+    }
+    let nanos = parse_duration(text).ok_or_else(|| {
+        ConfigError::new(format!(
+            "failed to parse {called} -- valid examples include '1.5h', '30m', '30m10s'"
+        ))
+    })?;
+    match u64::try_from(nanos) {
+        Ok(nanos) => Ok(Some(Duration::from_nanos(nanos))),
+        Err(_) => Err(ConfigError::new(format!("{name} {text} is negative"))),
+    }
 }

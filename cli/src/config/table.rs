@@ -293,24 +293,36 @@ pub static ENTITIES: &[Entity] = &[
         param("streammethod", Text, "logger or tcp").or("logger"),
         VERIFY,
     ]),
-    entity("work-signing", Workers, Unavailable, "Key that signs submitted work")
-        .singleton()
-        .with(&[
-            param("privatekey", Text, "Private key file").bare_value(),
-            param(
-                "tokenexpiration",
-                Text,
-                "How long a signature is valid; 5 minutes by default",
-            ),
-        ]),
     entity(
-        "work-verification",
+        "work-signing",
         Workers,
-        Unavailable,
-        "Key that verifies signed work",
+        Supported,
+        "Key that signs work submitted to other nodes",
     )
     .singleton()
-    .with(&[param("publickey", Text, "Public key file").bare_value()]),
+    .with(&[
+        param(
+            "privatekey",
+            Text,
+            "Private key file, RSA in PEM form, read at each use",
+        )
+        .bare_value(),
+        param(
+            "tokenexpiration",
+            Text,
+            "How long a signature is valid; 5 minutes by default",
+        ),
+    ]),
+    entity("work-verification", Workers, Supported, "Key that verifies signed work")
+        .singleton()
+        .with(&[
+            param("publickey", Text, "Public key file, RSA in PEM form, read at each use").bare_value(),
+            param(
+                "leeway",
+                Text,
+                "How far the clock of a signing node may be off; 1 minute by default",
+            ),
+        ]),
     entity("cert-init", Certificates, Supported, "Make a certificate authority")
         .exclusive()
         .with(&[

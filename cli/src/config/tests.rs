@@ -490,6 +490,8 @@ fn workers_that_do_not_exist_are_warned_about_and_kept_by_name() {
          - work-command: {worktype: safe, command: cat, verifysignature: yes}\n\
          - work-command: {worktype: open, command: cat}\n",
     );
+    let signed: Vec<_> = config.workers.iter().map(|worker| worker.verify_signature).collect();
+    assert_eq!(signed, [false, false, true, false]);
     let kinds: Vec<_> = config
         .workers
         .iter()
@@ -503,7 +505,7 @@ fn workers_that_do_not_exist_are_warned_about_and_kept_by_name() {
         [
             ("py", "work-python is not supported yet"),
             ("pods", "work-kubernetes is not supported yet"),
-            ("safe", "verifysignature of work-command is not supported yet"),
+            ("safe", "runs"),
             ("open", "runs"),
         ]
     );
@@ -512,11 +514,49 @@ fn workers_that_do_not_exist_are_warned_about_and_kept_by_name() {
         [
             "work type py is not offered: work-python is not supported yet (f:1)",
             "work type pods is not offered: work-kubernetes is not supported yet (f:2)",
-            "work-verification is not supported yet and has no effect (f:3)",
-            "work-signing is not supported yet and has no effect (f:4)",
-            "work type safe is not offered: verifysignature of work-command is not supported yet (f:5)",
         ]
     );
+}
+
+#[test]
+fn keys_of_signed_work_have_the_classic_defaults_and_a_leeway() {
+    let keys = |text: &str| {
+        config(
+            "-c f",
+            &format!("{text}- work-command: {{worktype: open, command: cat}}\n"),
+        )
+        .work_keys
+    };
+    assert_eq!(keys(""), Default::default());
+    let found = keys("- work-signing: {privatekey: /}\n- work-verification: {publickey: /}\n");
+    let (signing, verification) = (found.signing.unwrap(), found.verification.unwrap());
+    assert_eq!((&*signing.private_key, signing.expiration.as_secs()), ("/", 300));
+    assert_eq!((&*verification.public_key, verification.leeway.as_secs()), ("/", 60));
+    let found = keys(
+        "- work-signing: {privatekey: /, tokenexpiration: 1m30s}\n- work-verification: {publickey: /, leeway: 0s}\n",
+    );
+    assert_eq!(found.signing.unwrap().expiration.as_secs(), 90);
+    assert_eq!(found.verification.unwrap().leeway.as_secs(), 0);
+    for (args, text) in [
+        (
+            "--work-signing / tokenexpiration=0s",
+            "tokenexpiration 0s is less than 1s",
+        ),
+        (
+            "--work-signing / tokenexpiration=-5m",
+            "tokenexpiration -5m is negative",
+        ),
+        ("--work-verification / leeway=-1s", "leeway -1s is negative"),
+        (
+            "--work-verification / leeway=soon",
+            "failed to parse Leeway -- valid examples include '1.5h', '30m', '30m10s'",
+        ),
+    ] {
+        assert_eq!(
+            load_text(&format!("--node a {args}"), "").unwrap_err().to_string(),
+            text
+        );
+    }
 }
 
 #[test]

@@ -44,10 +44,11 @@ impl Config {
             .workers
             .iter()
             .map(|worker| WorkType {
-                name: worker.work_type.clone(),
-                kind: work_kind(&worker.kind),
+                verify_signature: worker.verify_signature,
+                ..WorkType::new(&*worker.work_type, work_kind(&worker.kind))
             })
             .collect();
+        core.work_keys = self.work_keys.clone();
         core
     }
 }

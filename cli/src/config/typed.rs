@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::{BackendKind, ControlService, ProxySettings, Service};
+use receptor_core::config::{BackendKind, ControlService, ProxySettings, Service, WorkKeys};
 use receptor_core::firewall::Rules;
 use receptor_core::id::NodeId;
 use receptor_host::tls_files::TlsFiles;
@@ -28,6 +28,8 @@ pub struct Config {
     pub services: Vec<Service>,
     /// Work types, in order.
     pub workers: Vec<Worker>,
+    /// Keys of signed work, whose files are not read yet.
+    pub work_keys: WorkKeys,
     /// TLS configs, whose files are not read yet.
     pub tls: TlsFiles,
     /// HTTP proxies on the way to WebSocket peers.
@@ -90,6 +92,8 @@ pub struct Worker {
     pub work_type: String,
     /// What runs.
     pub kind: WorkerKind,
+    /// Whether requests about it must be signed.
+    pub verify_signature: bool,
 }
 
 /// Kinds of work type.

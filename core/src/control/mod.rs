@@ -16,13 +16,12 @@
 //! # The upgrade of a work session
 //!
 //! An extension between nodes of this implementation. The line
-//! `{"command":"work","subcommand":"upgrade","version":1}` asks to turn the connection into a work session;
-//! `{"upgraded":1}` grants it, and from the next byte on both directions belong to that protocol, which this module only
+//! `{"command":"work","subcommand":"upgrade","version":1}` asks to turn the connection into a work session (a member `time`,
+//! the clock of whoever asks in milliseconds since the Unix epoch, is for error texts); `{"upgraded":1}` grants it, and from the next byte on both directions belong to that protocol, which this module only
 //! carries ([`Session::poll_raw`], [`Session::send_raw`]). Whoever does not know the extension answers `ERROR: bad command`,
 //! an unsupported version is answered by another `ERROR:` line, and in both cases the connection stays a plain control
 //! session. There is no text form. Guards on the control service (firewall, TLS, signatures) thus guard work sessions too.
 
-pub mod duration;
 mod expected;
 mod line;
 mod parse;
@@ -37,6 +36,7 @@ mod view;
 #[cfg(test)]
 mod tests;
 
+pub use crate::duration;
 pub use reply::{Hop, PingReply, ReloadCode, ReloadError, Reply};
 pub use request::{ConnectRequest, Request, SubmitRequest, WorkRequest};
 pub use session::{INPUT_MAX, OUTPUT_MAX, Origin, RawInput, Session};

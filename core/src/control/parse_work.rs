@@ -103,7 +103,9 @@ pub(super) fn from_json(members: &Map<String, Value>) -> Result<WorkRequest, Str
         "upgrade" => {
             let version = members.get("version").ok_or("field version missing")?;
             let version = version.as_u64().ok_or("field version must be a number")?;
-            Ok(WorkRequest::Upgrade { version })
+            // For texts only, so anything else is as good as nothing.
+            let time = members.get("time").and_then(Value::as_u64);
+            Ok(WorkRequest::Upgrade { version, time })
         }
         _ => Err(text::BAD_COMMAND.into()),
     }

@@ -10,9 +10,9 @@ use bytes::Bytes;
 use serde::ser::SerializeMap;
 use serde::{Serialize, Serializer};
 
-use super::duration::go_duration;
 use super::text;
 use super::view::{StatusView, UnitStatus};
+use crate::duration::go_duration;
 
 /// The answer to a [`Request`](super::Request). Unit IDs in replies are written as given.
 #[derive(Clone, PartialEq, Debug)]

@@ -86,6 +86,8 @@ pub enum WorkRequest {
     Upgrade {
         /// The version wanted.
         version: u64,
+        /// What the clock of whoever asks shows, in milliseconds since the Unix epoch.
+        time: Option<u64>,
     },
 }
 

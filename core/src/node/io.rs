@@ -387,6 +387,22 @@ pub enum Task {
     ScanUnits,
     /// About one unit.
     Unit(UnitId, UnitTask),
+    /// Make a JSON web token: header `{"alg":"RS512","typ":"JWT"}`, these claims, signed with the RSA key in a file (PEM, PKCS#1
+    /// or PKCS#8), which is read each time.
+    Sign {
+        /// The file.
+        key_file: String,
+        /// JSON, taken byte for byte.
+        claims: String,
+    },
+    /// Look at the signature of a JSON web token, made by any RSA algorithm (RS or PS, 256, 384 or 512), with the public key in
+    /// a file (PEM), which is read each time. Claims are not looked at.
+    Verify {
+        /// The file.
+        key_file: String,
+        /// The token.
+        token: String,
+    },
 }
 
 impl Task {
@@ -408,7 +424,9 @@ impl Task {
             | Self::ListenControlTcp { .. }
             | Self::ListenService { .. }
             | Self::Connect { .. }
-            | Self::StoreEpoch(_) => TaskResult::Failed(refusal()),
+            | Self::StoreEpoch(_)
+            | Self::Sign { .. }
+            | Self::Verify { .. } => TaskResult::Failed(refusal()),
         }
     }
 }
@@ -442,6 +460,11 @@ pub enum TaskResult {
     Units(Stored),
     /// `Unit`.
     Unit(UnitTaskResult),
+    /// `Sign`: the token. If the key cannot be used, that is [`TaskResult::Failed`].
+    Signed(String),
+    /// `Verify`: the claims as they were signed, or why the token is not good. If the key cannot be used, that is
+    /// [`TaskResult::Failed`].
+    Verified(Result<String, String>),
     /// Any task but `Unit`: what the operating system said.
     Failed(String),
 }

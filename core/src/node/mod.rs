@@ -48,7 +48,7 @@ use crate::rng::Rng;
 use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
-use crate::workceptor::{TaskKey, Workceptor};
+use crate::workceptor::{TaskKey, Verified, Workceptor};
 use commands::Asker;
 use conn::{Conn, Owner};
 use io::{Event, Input, Level, Output, PipeInput, Security, Task, TaskResult};
@@ -87,6 +87,8 @@ enum TaskOwner {
     /// The socket behind this pipe.
     Connect(PipeId),
     Unit(TaskKey),
+    Sign(TaskKey),
+    Verify(TaskKey),
 }
 
 /// A Receptor node without IO.
@@ -416,6 +418,15 @@ impl Node {
         let owner = self.tasks.remove(&id).ok_or(CallerError::Unknown("task"))?;
         match (owner, result) {
             (TaskOwner::Unit(key), TaskResult::Unit(result)) => self.work.handle_done(now, key, result),
+            (TaskOwner::Sign(key), TaskResult::Signed(token)) => self.work.handle_signed(now, key, Ok(token)),
+            (TaskOwner::Sign(key), TaskResult::Failed(error)) => self.work.handle_signed(now, key, Err(error)),
+            (TaskOwner::Verify(key), TaskResult::Verified(result)) => {
+                let result = result.map_or_else(Verified::Refused, Verified::Claims);
+                self.work.handle_verified(now, key, result);
+            }
+            (TaskOwner::Verify(key), TaskResult::Failed(error)) => {
+                self.work.handle_verified(now, key, Verified::NoKey(error));
+            }
             (TaskOwner::Reload, result) => self.configuration_read(now, result)?,
             (TaskOwner::Unlisten(_), TaskResult::Unlistened) => self.unlistened(now),
             (TaskOwner::Relisten(backend), TaskResult::Listening(address)) => {

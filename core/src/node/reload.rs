@@ -212,6 +212,7 @@ impl Node {
         self.net.set_firewall(plan.new.firewall);
         self.work.set_tls_clients(plan.new.tls.clients.clone());
         self.config.tls = plan.new.tls;
+        self.work.set_keys(plan.new.work_keys);
         if self.work.set_types(&plan.new.work_types) {
             self.advertise_control_services(now);
         }

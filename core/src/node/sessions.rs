@@ -8,9 +8,8 @@ use bytes::Bytes;
 use super::Node;
 use super::conn::{Conn, Owner};
 use crate::control::{self, ConnectRequest, Origin, RawInput, Reply, Request, Session};
-use crate::id::NodeId;
 use crate::time::{Instant, Now};
-use crate::workceptor::{ClientKey, SessionKey};
+use crate::workceptor::{ClientKey, Requester, SessionKey};
 
 /// What a bridged stream says waits this long behind `Connecting`. A service that speaks first can be heard in the same
 /// instant in which its stream is open; `receptorctl connect` reads both at one time then, and never shows the second.
@@ -136,21 +135,23 @@ impl Node {
             Request::Work(control::WorkRequest::Upgrade { .. }) if !self.config.work_sessions => {
                 Some(Reply::Error(control::text::BAD_COMMAND.into()))
             }
-            Request::Work(request) => match super::work::request(request) {
-                Ok(Some(request)) => {
-                    self.work.handle_request(now, ClientKey(key), request);
-                    None
+            Request::Work(request) => {
+                let from = self.requester(now, client, &request);
+                match super::work::request(request) {
+                    Ok(Some(request)) => {
+                        self.work.handle_request(now, ClientKey(key), &from, request);
+                        None
+                    }
+                    Ok(None) => {
+                        client.stage = Stage::Work;
+                        self.work.session_opened(now, SessionKey(key), &from);
+                        Some(Reply::Upgraded {
+                            version: super::work::UPGRADE_VERSION,
+                        })
+                    }
+                    Err(text) => Some(Reply::Error(text)),
                 }
-                Ok(None) => {
-                    client.stage = Stage::Work;
-                    let from = self.session_peer(client.conn);
-                    self.work.session_opened(now, SessionKey(key), from.as_ref());
-                    Some(Reply::Upgraded {
-                        version: super::work::UPGRADE_VERSION,
-                    })
-                }
-                Err(text) => Some(Reply::Error(text)),
-            },
+            }
         };
         if let Some(reply) = reply {
             self.session_answer(client, reply);
@@ -158,9 +159,22 @@ impl Node {
         true
     }
 
-    /// The node a session comes from; `None` for this one, and if the name is not known.
-    fn session_peer(&self, conn: Conn) -> Option<NodeId> {
-        self.conn_peer(conn)
+    /// Whose session it is. The node is `None` for this one, and if the name is not known.
+    fn requester(&self, now: Now, client: &Client, request: &control::WorkRequest) -> Requester {
+        let told = match request {
+            control::WorkRequest::Upgrade { time, .. } => *time,
+            _ => None,
+        };
+        // What it took to come here is small beside what matters.
+        let ahead = |there: u64| {
+            let here = i128::from(now.wall.as_nanos());
+            i64::try_from(i128::from(there) * 1_000_000 - here).ok()
+        };
+        Requester {
+            is_local: client.session.origin() == Origin::Local,
+            node: self.conn_peer(client.conn),
+            clock_ahead: told.and_then(ahead),
+        }
     }
 
     fn session_answer(&mut self, client: &mut Client, reply: Reply) {

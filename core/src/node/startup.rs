@@ -166,9 +166,9 @@ impl Node {
 
     /// Tells the mesh of the control services, and with them of the work types.
     pub(super) fn advertise_control_services(&mut self, now: Now) {
-        let types = self.work.advertised_types().map(|name| WorkCommand {
+        let types = self.work.advertised_types().map(|(name, secure)| WorkCommand {
             work_type: name.into(),
-            secure: false,
+            secure,
         });
         let work_types = Some(types.collect::<Vec<_>>()).filter(|types| !types.is_empty());
         for &service in &self.control_services {

@@ -12,9 +12,9 @@ impl Node {
         let own_types: Vec<_> = self
             .work
             .advertised_types()
-            .map(|name| WorkCommandView {
+            .map(|(name, secure)| WorkCommandView {
                 work_type: name.into(),
-                secure: false,
+                secure,
             })
             .collect();
         let advertisements = self

@@ -40,8 +40,9 @@ pub(super) fn request(request: control::WorkRequest) -> Result<Option<WorkReques
         control::WorkRequest::Results { unit, start, signature } => WorkRequest::Results { unit, start, signature },
         control::WorkRequest::Upgrade {
             version: UPGRADE_VERSION,
+            ..
         } => return Ok(None),
-        control::WorkRequest::Upgrade { version } => {
+        control::WorkRequest::Upgrade { version, .. } => {
             return Err(alloc::format!(
                 "work session version {version} is not supported, only {UPGRADE_VERSION}"
             ));
@@ -109,6 +110,12 @@ impl Node {
                 WorkOutput::Task(key, unit, task) => {
                     let id = self.new_task(TaskOwner::Unit(key));
                     self.outputs.push_back(Output::Task(id, Task::Unit(unit, task)));
+                }
+                WorkOutput::Sign { key, key_file, claims } => {
+                    self.task(TaskOwner::Sign(key), Task::Sign { key_file, claims });
+                }
+                WorkOutput::Verify { key, key_file, token } => {
+                    self.task(TaskOwner::Verify(key), Task::Verify { key_file, token });
                 }
                 WorkOutput::Reply(ClientKey(key), answer) => self.reply_to_session(key, reply(answer)),
                 WorkOutput::StdinCredit(ClientKey(key), bytes) => self.grant_stdin(key, bytes),

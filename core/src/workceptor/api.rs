@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::id::UnitId;
 use super::state::State;
 use super::task::UnitTask;
+use crate::id::NodeId;
 
 /// One control session. Chosen by whoever owns the sessions; it has at most one request under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -27,6 +28,26 @@ pub struct PeerKey(pub u64);
 /// One task, echoed in its one result. Chosen here, never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct TaskKey(pub u64);
+
+/// Where requests come from: decides which of them must be signed (`work.md` §15).
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Requester {
+    /// It is a Unix socket of this node: nothing has to be signed.
+    pub is_local: bool,
+    /// The node at the other end, if that is known.
+    pub node: Option<NodeId>,
+    /// By how many nanoseconds that node's clock is ahead of this one's, if that is known.
+    pub clock_ahead: Option<i64>,
+}
+
+impl Requester {
+    /// A Unix socket of this node.
+    pub const LOCAL: Self = Self {
+        is_local: true,
+        node: None,
+        clock_ahead: None,
+    };
+}
 
 /// A `work` command (`control.md` §6). IDs are as given.
 #[derive(Clone, PartialEq, Debug)]
@@ -156,6 +177,25 @@ pub struct UnitView {
 pub enum WorkOutput {
     /// Do this and answer with `handle_done`, exactly once.
     Task(TaskKey, UnitId, UnitTask),
+    /// Make a token and answer with [`handle_signed`](super::Workceptor::handle_signed), exactly once.
+    Sign {
+        /// Echoed in the answer.
+        key: TaskKey,
+        /// File with the RSA private key.
+        key_file: String,
+        /// What the token says: JSON, to be signed byte for byte as it is.
+        claims: String,
+    },
+    /// Look at the signature of a token and answer with [`handle_verified`](super::Workceptor::handle_verified), exactly
+    /// once. What the token says is not looked at.
+    Verify {
+        /// Echoed in the answer.
+        key: TaskKey,
+        /// File with the RSA public key.
+        key_file: String,
+        /// The token as it came, at most [`MAX_TOKEN`](super::signing::MAX_TOKEN) bytes.
+        token: String,
+    },
     /// To a client.
     Reply(ClientKey, WorkReply),
     /// The client may send this many more bytes of stdin.

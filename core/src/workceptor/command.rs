@@ -74,9 +74,10 @@ impl Workceptor {
             return self.update(id, Change::Canceled, true);
         }
         let params = unit.record.extra.command().map_or("", |extra| extra.params.as_str());
-        let (Some(WorkKind::Command { command, .. }), Ok(args)) =
-            (self.types.get(&unit.record.work_type), split_words(params))
-        else {
+        let (Some(WorkKind::Command { command, .. }), Ok(args)) = (
+            self.types.get(&unit.record.work_type).map(|t| &t.kind),
+            split_words(params),
+        ) else {
             return self.start_failed(id, "its work type is gone");
         };
         unit.run = Run::Spawning;

@@ -8,12 +8,13 @@ use alloc::string::String;
 
 use bytes::Bytes;
 
-use super::api::{SessionKey, Severity, WorkOutput};
+use super::api::{Requester, SessionKey, Severity, TaskKey, WorkOutput};
 use super::id::UnitId;
 use super::ready::Ready;
+use super::signing::{Bearer, Ruling};
 use super::spool::Source;
 use super::state::State;
-use super::submit::{check_signature, check_size, in_use};
+use super::submit::{check_size, in_use};
 use super::unit::{Asker, Verb};
 use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
 use crate::id::NodeId;
@@ -22,6 +23,9 @@ use crate::wire::work::{Decoder, Message, Received, Submit};
 
 /// Requests of one channel that may wait for their answer.
 const MAX_ASKED: usize = 4;
+
+/// Bytes of requests of one session that may wait until signatures were looked at: 32 MiB.
+const MAX_HELD: usize = 32 << 20;
 
 /// Stands for submitters whose name is not known; no node can be called so.
 const UNKNOWN_SUBMITTER: &str = "?";
@@ -34,6 +38,9 @@ const CONTROL_RESERVE: usize = SESSION_WINDOW / 4;
 pub(super) struct Session {
     /// The submitter.
     from: String,
+    requester: Requester,
+    /// Bytes of requests that wait until signatures were looked at.
+    held: usize,
     decoder: Decoder,
     channels: BTreeMap<u32, Channel>,
     ready: Ready,
@@ -72,17 +79,23 @@ struct Channel {
     reading: bool,
     /// The file is shorter than what the record says.
     short: bool,
+    /// The token of the first of `held` is being looked at.
+    checking: Option<TaskKey>,
+    /// Requests in their order, until it is known whether they may be carried out.
+    held: VecDeque<Message>,
     /// Requests under way.
     asked: usize,
     answers: VecDeque<Result<(), String>>,
 }
 
 impl Workceptor {
-    /// A control session was upgraded. `from` is the node at its other end, if that is known.
-    pub fn session_opened(&mut self, now: Now, key: SessionKey, from: Option<&NodeId>) {
+    /// A control session was upgraded.
+    pub fn session_opened(&mut self, now: Now, key: SessionKey, from: &Requester) {
         self.now = now;
         let session = Session {
-            from: from.map_or(UNKNOWN_SUBMITTER, NodeId::as_str).into(),
+            from: from.node.as_ref().map_or(UNKNOWN_SUBMITTER, NodeId::as_str).into(),
+            requester: from.clone(),
+            held: 0,
             decoder: Decoder::default(),
             channels: BTreeMap::new(),
             ready: Ready::default(),
@@ -127,6 +140,7 @@ impl Workceptor {
         let Some(session) = self.sessions.remove(&key) else {
             return;
         };
+        self.drop_jobs_of(key);
         for (number, channel) in session.channels {
             self.unbind(key, number, &channel);
         }
@@ -178,55 +192,27 @@ impl Workceptor {
                     return Err(format!("more than {MAX_CHANNELS} units"));
                 }
                 session.channels.entry(number).or_default();
+                return self.hold(key, number, message);
             }
             Message::Detach => {
                 if let Some(channel) = session.channels.remove(&number) {
+                    session.held -= channel.held.iter().map(weight).sum::<usize>();
                     self.unbind(key, number, &channel);
                 }
                 return Ok(());
             }
             _ => {}
         }
-        let from = session.from.clone();
         // What comes for a channel that was detached is late.
         let Some(channel) = session.channels.get_mut(&number) else {
             return Ok(());
         };
         match message {
-            Message::Submit(submit) => {
-                if channel.unit.is_some() {
-                    return Err("two units on one channel".into());
-                }
-                if let Err(text) = self.submitted(key, number, &from, submit) {
-                    self.refuse_channel(key, number, text);
-                }
-            }
-            Message::Attach {
-                unit,
-                offset,
-                signature,
-            } => {
-                if channel.unit.is_some() {
-                    return Err("two units on one channel".into());
-                }
-                channel.pos = offset;
-                match (self.find(&unit), check_signature(Some(&signature))) {
-                    (None, _) => self.refuse_channel(key, number, self.unknown(&unit)),
-                    (_, Err(text)) => self.refuse_channel(key, number, text),
-                    (Some(id), Ok(())) => self.bind(key, number, &id, false),
-                }
-            }
             Message::Stdin { offset, data } => return self.stdin_from(key, number, offset, data),
             Message::StdinEnd { total } => return self.stdin_end_from(key, number, total),
             Message::Credit { bytes } => {
                 channel.credit = channel.credit.max(bytes);
                 self.wake_channel(key, number);
-            }
-            Message::Cancel { unit, signature } => {
-                return self.finish_from(key, number, &unit, &signature, Verb::Cancel, false);
-            }
-            Message::Release { unit, force, signature } => {
-                return self.finish_from(key, number, &unit, &signature, Verb::Release, force);
             }
             // Not for an executor, or not known to this version.
             _ => {}
@@ -234,9 +220,126 @@ impl Workceptor {
         Ok(())
     }
 
+    /// A request that may need a signature. Those of one channel are carried out in their order.
+    fn hold(&mut self, key: SessionKey, number: u32, message: Message) -> Result<(), String> {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Ok(());
+        };
+        let Some(channel) = session.channels.get_mut(&number) else {
+            return Ok(());
+        };
+        if channel.held.len() >= MAX_ASKED {
+            return Err(format!(
+                "more than {MAX_ASKED} requests of one channel are not answered"
+            ));
+        }
+        session.held += weight(&message);
+        if session.held > MAX_HELD {
+            return Err(format!(
+                "more than {MAX_HELD} bytes of requests wait for their signatures to be verified"
+            ));
+        }
+        channel.held.push_back(message);
+        self.carry_out_held(key, number)
+    }
+
+    /// Carries out what waits on a channel, up to a request of which the token has to be looked at first.
+    fn carry_out_held(&mut self, key: SessionKey, number: u32) -> Result<(), String> {
+        loop {
+            let Some(session) = self.sessions.get(&key) else {
+                return Ok(());
+            };
+            let Some(channel) = session
+                .channels
+                .get(&number)
+                .filter(|channel| channel.checking.is_none())
+            else {
+                return Ok(());
+            };
+            let Some(message) = channel.held.front() else {
+                return Ok(());
+            };
+            let verdict = match self.rule_message(message, session.requester.is_local) {
+                Ruling::Accept => Ok(()),
+                Ruling::Refuse(text) => Err(text),
+                Ruling::Verify => {
+                    let (token, from) = (signature_of(message).into(), session.requester.clone());
+                    let job = self.verify(Bearer::Channel(key, number), from, token);
+                    if let Some(channel) = self.channel(key, number) {
+                        channel.checking = Some(job);
+                    }
+                    return Ok(());
+                }
+            };
+            self.settle_held(key, number, verdict)?;
+        }
+    }
+
+    /// The first request that waits on a channel may be carried out, or not.
+    fn settle_held(&mut self, key: SessionKey, number: u32, verdict: Result<(), String>) -> Result<(), String> {
+        let Some(session) = self.sessions.get_mut(&key) else {
+            return Ok(());
+        };
+        let Some(channel) = session.channels.get_mut(&number) else {
+            return Ok(());
+        };
+        let Some(message) = channel.held.pop_front() else {
+            return Ok(());
+        };
+        session.held -= weight(&message);
+        let from = session.from.clone();
+        let opens = matches!(message, Message::Submit(_) | Message::Attach { .. });
+        if opens && channel.unit.is_some() {
+            return Err("two units on one channel".into());
+        }
+        match (message, verdict) {
+            (_, Err(text)) if opens => self.refuse_channel(key, number, text),
+            (Message::Submit(submit), Ok(())) => {
+                if let Err(text) = self.submitted(key, number, &from, submit) {
+                    self.refuse_channel(key, number, text);
+                }
+            }
+            (Message::Attach { unit, offset, .. }, Ok(())) => {
+                channel.pos = offset;
+                match self.find(&unit) {
+                    None => self.refuse_channel(key, number, self.unknown(&unit)),
+                    Some(id) => self.bind(key, number, &id, false),
+                }
+            }
+            (Message::Cancel { unit, .. }, verdict) => {
+                return self.finish_from(key, number, &unit, verdict, Verb::Cancel, false);
+            }
+            (Message::Release { unit, force, .. }, verdict) => {
+                return self.finish_from(key, number, &unit, verdict, Verb::Release, force);
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// The token of a request on a channel was looked at.
+    pub(super) fn channel_verified(&mut self, key: SessionKey, number: u32, job: TaskKey, verdict: Result<(), String>) {
+        let Some(channel) = self
+            .channel(key, number)
+            .filter(|channel| channel.checking == Some(job))
+        else {
+            return;
+        };
+        channel.checking = None;
+        let done = self
+            .settle_held(key, number, verdict)
+            .and_then(|()| self.carry_out_held(key, number));
+        if let Err(reason) = done {
+            self.break_session(key, &reason);
+        }
+    }
+
+    fn channel(&mut self, key: SessionKey, number: u32) -> Option<&mut Channel> {
+        self.sessions.get_mut(&key)?.channels.get_mut(&number)
+    }
+
     /// A submission: a new unit, or one that the same submitter has sent before.
     fn submitted(&mut self, key: SessionKey, number: u32, from: &str, submit: Submit) -> Result<(), String> {
-        check_signature(Some(&submit.signature))?;
         if let Some(id) = self.find(&submit.unit) {
             let known = self.units.get(&id).and_then(|unit| {
                 let extra = unit.record.extra.command()?;
@@ -332,7 +435,7 @@ impl Workceptor {
         key: SessionKey,
         number: u32,
         unit: &str,
-        signature: &str,
+        verdict: Result<(), String>,
         verb: Verb,
         force: bool,
     ) -> Result<(), String> {
@@ -345,7 +448,7 @@ impl Workceptor {
             ));
         }
         channel.asked += 1;
-        match (self.find(unit), check_signature(Some(signature))) {
+        match (self.find(unit), verdict) {
             (None, _) if verb == Verb::Release && self.is_released(unit) => self.answer_channel(key, number, Ok(())),
             (None, _) => {
                 self.bar(unit);
@@ -373,4 +476,23 @@ impl Workceptor {
             self.wake_channel(key, number);
         }
     }
+}
+
+fn signature_of(message: &Message) -> &str {
+    match message {
+        Message::Submit(submit) => &submit.signature,
+        Message::Attach { signature, .. } | Message::Cancel { signature, .. } | Message::Release { signature, .. } => {
+            signature
+        }
+        _ => "",
+    }
+}
+
+/// Bytes that a request holds while it waits.
+fn weight(message: &Message) -> usize {
+    let texts = match message {
+        Message::Submit(submit) => submit.params.iter().map(|(name, value)| name.len() + value.len()).sum(),
+        _ => 0,
+    };
+    256 + texts + signature_of(message).len()
 }

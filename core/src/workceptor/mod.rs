@@ -31,6 +31,7 @@ pub mod record;
 mod remote;
 mod restart;
 mod results;
+pub mod signing;
 pub mod split;
 mod spool;
 pub mod state;
@@ -46,23 +47,26 @@ mod update;
 #[cfg(test)]
 mod tests;
 
+use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 
-use crate::config::{Config, WorkKind, WorkType};
+use crate::config::{Config, WorkKeys, WorkKind, WorkType};
 use crate::deadline::Deadline;
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
 pub use api::{
-    ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, TaskKey, UnitView, WorkOutput, WorkReply, WorkRequest,
+    ClientKey, PeerKey, Requester, SessionKey, Severity, SubmitRequest, TaskKey, UnitView, WorkOutput, WorkReply,
+    WorkRequest,
 };
 pub use extra::{CommandExtra, Extra, RemoteExtra};
 pub use id::UnitId;
 pub use process::{ExitStatus, FoundRunner, ProcessIdentity, RunnerKind};
 pub use record::{Change, ChangeKind, Record, Refused};
+pub use signing::Verified;
 pub use split::{SplitError, split_words};
 pub use state::State;
 pub use task::{RunnerEvent, Stored, StoredUnit, UnitError, UnitTask, UnitTaskResult};
@@ -143,8 +147,10 @@ enum Purpose {
 }
 
 /// What a client is doing.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Debug)]
 enum Client {
+    /// Waits until its token was looked at.
+    Verifying(Box<WorkRequest>),
     /// Waits for its unit to be made.
     Creating(UnitId),
     /// Sends stdin.
@@ -163,7 +169,9 @@ enum Client {
 #[derive(Debug)]
 pub struct Workceptor {
     node_id: NodeId,
-    types: BTreeMap<String, WorkKind>,
+    types: BTreeMap<String, WorkType>,
+    keys: WorkKeys,
+    jobs: signing::Jobs,
     max_units: usize,
     /// TLS client configs that a submitter may name.
     tls_clients: BTreeSet<String>,
@@ -191,6 +199,8 @@ impl Workceptor {
         Self {
             node_id: config.node_id.clone(),
             types: named(&config.work_types),
+            keys: config.work_keys.clone(),
+            jobs: signing::Jobs::default(),
             max_units: config.limits.units,
             tls_clients: config.tls.clients.clone(),
             rng,
@@ -217,18 +227,18 @@ impl Workceptor {
 
     /// Offers these work types instead, to whoever submits from now on. Says whether what is advertised has changed.
     pub fn set_types(&mut self, types: &[WorkType]) -> bool {
-        let before: alloc::vec::Vec<_> = self.advertised_types().map(String::from).collect();
-        self.types = named(types);
-        !self.advertised_types().eq(before.iter().map(String::as_str))
+        let before = core::mem::replace(&mut self.types, named(types));
+        !advertised(&before).eq(self.advertised_types())
     }
 
-    /// Work types to advertise, none of which verifies signatures.
-    pub fn advertised_types(&self) -> impl Iterator<Item = &str> {
-        let available = self
-            .types
-            .iter()
-            .filter(|(_, kind)| !matches!(kind, WorkKind::Unavailable { .. }));
-        available.map(|(name, _)| name.as_str())
+    /// Signs and verifies with these keys from now on.
+    pub fn set_keys(&mut self, keys: WorkKeys) {
+        self.keys = keys;
+    }
+
+    /// Work types to advertise, and whether each demands signatures.
+    pub fn advertised_types(&self) -> impl Iterator<Item = (&str, bool)> {
+        advertised(&self.types)
     }
 
     /// Units on this node.
@@ -266,6 +276,7 @@ impl Workceptor {
                 Timer::RetryRemove(id) => self.advance(&id),
                 Timer::RetryAttach(id) => self.attach(&id),
                 Timer::RetryCancel(id) => self.retry_cancel(&id),
+                Timer::RetrySign(id) => self.retry_sign(&id),
                 Timer::Poll(id) | Timer::RetryCall(id) => self.drive_classic(&id),
             }
         }
@@ -341,9 +352,16 @@ impl Workceptor {
 }
 
 /// By name; that of the built-in type is taken (`work.md` §1).
-fn named(types: &[WorkType]) -> BTreeMap<String, WorkKind> {
-    let types = types.iter().map(|t| (t.name.clone(), t.kind.clone()));
+fn named(types: &[WorkType]) -> BTreeMap<String, WorkType> {
+    let types = types.iter().map(|t| (t.name.clone(), t.clone()));
     types.filter(|(name, _)| name != extra::REMOTE).collect()
+}
+
+fn advertised(types: &BTreeMap<String, WorkType>) -> impl Iterator<Item = (&str, bool)> {
+    let available = types
+        .values()
+        .filter(|t| !matches!(t.kind, WorkKind::Unavailable { .. }));
+    available.map(|t| (t.name.as_str(), t.verify_signature))
 }
 
 /// What is wrong with a list of work types, in the classic words.

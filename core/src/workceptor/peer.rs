@@ -18,11 +18,14 @@ use super::remote::Line;
 use super::target::Target;
 use super::timer::{Timer, back_off};
 use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
-use crate::time::{Duration, Now};
+use crate::time::{Duration, Now, Wall};
 use crate::wire::work::{Decoder, Message, Received};
 
-/// Turns a control session into a work session.
-const UPGRADE: &[u8] = b"{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1}\n";
+/// Turns a control session into a work session. The clock is for the other side's error texts.
+fn upgrade(wall: Wall) -> Bytes {
+    let millis = wall.as_nanos() / 1_000_000;
+    format!("{{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1,\"time\":{millis}}}\n").into()
+}
 
 /// Longest greeting or reply line before the session is a work session, in bytes.
 pub(super) const MAX_LINE: usize = 4096;
@@ -135,8 +138,7 @@ impl Workceptor {
                 return;
             }
             // Without waiting for the greeting, which costs a round trip and is checked when it comes.
-            self.out
-                .push_back(WorkOutput::PeerSend(key, Bytes::from_static(UPGRADE)));
+            self.out.push_back(WorkOutput::PeerSend(key, upgrade(now.wall)));
         }
     }
 

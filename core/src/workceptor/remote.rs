@@ -10,6 +10,7 @@ use super::classic::Poll;
 use super::extra::{NO_EXPIRATION, RemoteExtra};
 use super::id::UnitId;
 use super::record::Record;
+use super::signing::Token;
 use super::spool::Writer;
 use super::target::Target;
 use super::timer::Timer;
@@ -63,6 +64,10 @@ pub(super) struct Remote {
     pub(super) status: Option<Status>,
     /// Its channel on the session with the executor.
     pub(super) line: Option<Line>,
+    /// The signature of the next request.
+    pub(super) token: Token,
+    /// Signatures in a row that could not be made.
+    pub(super) sign_tries: u32,
     /// What is known by polling, where the executor grants no sessions.
     pub(super) poll: Poll,
 }
@@ -105,6 +110,8 @@ impl Remote {
             mirroring: false,
             status: None,
             line: None,
+            token: Token::None,
+            sign_tries: 0,
             poll: Poll::default(),
         }
     }

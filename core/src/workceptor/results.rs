@@ -6,7 +6,6 @@ use alloc::vec::Vec;
 
 use super::api::{ClientKey, Severity, WorkOutput, WorkReply};
 use super::id::UnitId;
-use super::submit::check_signature;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::unit::{Stage, Unit};
 use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, failure};
@@ -33,13 +32,10 @@ impl Reader {
 }
 
 impl Workceptor {
-    pub(super) fn results(&mut self, client: ClientKey, unit: String, start: i64, signature: Option<String>) {
+    pub(super) fn results(&mut self, client: ClientKey, unit: String, start: i64) {
         let Some(id) = self.find(&unit).filter(|id| self.units.get(id).is_some_and(is_known)) else {
             return self.refuse(client, self.unknown(&unit));
         };
-        if let Err(text) = check_signature(signature.as_deref()) {
-            return self.refuse(client, text);
-        }
         self.reply(client, WorkReply::ResultsStart { unit });
         let Ok(pos) = u64::try_from(start) else {
             return self.out.push_back(WorkOutput::ResultsEnd(client));

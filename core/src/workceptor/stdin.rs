@@ -83,7 +83,7 @@ impl Workceptor {
                 }
             }
             Some(Client::Waiting(id)) => self.forget_asker(&id, client),
-            Some(Client::Discarding(_)) | None => {}
+            Some(Client::Discarding(_) | Client::Verifying(_)) | None => {}
         }
     }
 

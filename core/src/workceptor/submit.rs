@@ -5,11 +5,12 @@ use alloc::collections::BTreeMap;
 use alloc::format;
 use alloc::string::{String, ToString as _};
 
-use super::api::{ClientKey, SubmitRequest, WorkOutput, WorkReply, WorkRequest};
+use super::api::{ClientKey, Requester, SubmitRequest, WorkOutput, WorkReply, WorkRequest};
 use super::extra::{Extra, RemoteExtra, is_secret};
 use super::id::UnitId;
 use super::record::Record;
 use super::remote::Remote;
+use super::signing::Ruling;
 use super::spool::{Source, Spool};
 use super::target::Target;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
@@ -32,11 +33,20 @@ const MAX_NAME_LEN: usize = 1024;
 
 impl Workceptor {
     /// A client wants something.
-    pub fn handle_request(&mut self, now: Now, client: ClientKey, request: WorkRequest) {
+    pub fn handle_request(&mut self, now: Now, client: ClientKey, from: &Requester, request: WorkRequest) {
         self.now = now;
         if self.clients.contains_key(&client) {
             return self.refuse(client, "another work command of this session is not answered yet");
         }
+        match self.rule(&request, from.is_local) {
+            Ruling::Accept => self.grant(client, request),
+            Ruling::Refuse(text) => self.refuse(client, text),
+            Ruling::Verify => self.verify_client(client, from.clone(), request),
+        }
+    }
+
+    /// Carries out a request of which the signature is good, or was not needed.
+    pub(super) fn grant(&mut self, client: ClientKey, request: WorkRequest) {
         match request {
             WorkRequest::Submit(request) => {
                 if let Err(text) = self.submit(client, *request) {
@@ -67,15 +77,13 @@ impl Workceptor {
                 );
                 self.reply(client, reply);
             }
-            WorkRequest::Cancel { unit, signature } => self.finish_for(client, unit, Verb::Cancel, false, signature),
-            WorkRequest::Release { unit, force, signature } => {
-                self.finish_for(client, unit, Verb::Release, force, signature);
-            }
-            WorkRequest::Results { unit, start, signature } => self.results(client, unit, start, signature),
+            WorkRequest::Cancel { unit, .. } => self.finish_for(client, unit, Verb::Cancel, false),
+            WorkRequest::Release { unit, force, .. } => self.finish_for(client, unit, Verb::Release, force),
+            WorkRequest::Results { unit, start, .. } => self.results(client, unit, start),
         }
     }
 
-    fn known(&self, text: &str) -> Option<&Unit> {
+    pub(super) fn known(&self, text: &str) -> Option<&Unit> {
         let unit = self.units.get(&self.find(text)?)?;
         (!matches!(unit.stage, Stage::Creating { .. })).then_some(unit)
     }
@@ -84,7 +92,7 @@ impl Workceptor {
         unit.view(self.types.contains_key(&unit.record.work_type))
     }
 
-    fn finish_for(&mut self, client: ClientKey, unit: String, verb: Verb, force: bool, signature: Option<String>) {
+    fn finish_for(&mut self, client: ClientKey, unit: String, verb: Verb, force: bool) {
         let Some(id) = self.known(&unit).and_then(|_| self.find(&unit)) else {
             return match verb {
                 // As often as anybody likes: a client may not have seen the first answer.
@@ -94,15 +102,11 @@ impl Workceptor {
                 Verb::Cancel | Verb::Release => self.refuse(client, self.unknown(&unit)),
             };
         };
-        if let Err(text) = check_signature(signature.as_deref()) {
-            return self.refuse(client, text);
-        }
         self.clients.insert(client, Client::Waiting(id.clone()));
         self.finish(&id, Asker::Client(client, unit), verb, force);
     }
 
     fn submit(&mut self, client: ClientKey, request: SubmitRequest) -> Result<(), String> {
-        check_signature(request.signature.as_deref())?;
         check_size(&request.node, &request.work_type, request.params.iter())?;
         let is_local = request.node == self.node_id.as_str() || NodeId::is_localhost(&request.node);
         let record = if is_local {
@@ -126,7 +130,7 @@ impl Workceptor {
 
     /// The first record of a unit that this node runs.
     pub(super) fn command_record(&self, work_type: &str, params: &str, submitter: &str) -> Result<Record, String> {
-        match self.types.get(work_type) {
+        match self.types.get(work_type).map(|t| &t.kind) {
             None => Err(format!("unknown work type {work_type}")),
             Some(WorkKind::Unavailable { reason }) => Err(format!("work type {work_type} is not available: {reason}")),
             Some(WorkKind::Command {
@@ -158,13 +162,14 @@ impl Workceptor {
             return Err("cannot send secrets over a non-TLS connection".into());
         }
         if request.sign_work {
-            return Err("cannot sign work: signing is not supported yet".into());
+            self.check_signing()?;
         }
         let mut extra = RemoteExtra {
             remote_node: request.node.clone(),
             remote_work_type: request.work_type.clone(),
             remote_params: request.params.clone(),
             tls_client: tls_client.into(),
+            sign_work: request.sign_work,
             ..RemoteExtra::default()
         };
         // The executor hears of it as soon as the record is durable.
@@ -301,14 +306,6 @@ impl Workceptor {
 
 pub(super) fn in_use(id: &UnitId) -> String {
     format!("workunit ID {id} is already in use, cannot use the same workunit ID more than once")
-}
-
-/// No type of this node verifies signatures, and no remote unit is signed (`work.md` §15).
-pub(super) fn check_signature(signature: Option<&str>) -> Result<(), String> {
-    match signature {
-        None | Some("") => Ok(()),
-        Some(_) => Err("work type did not expect a signature".into()),
-    }
 }
 
 pub(super) fn check_size<'a>(

@@ -8,6 +8,7 @@ mod go;
 mod local;
 mod released;
 mod remote;
+mod signing;
 mod tls;
 mod trouble;
 mod upgrade;

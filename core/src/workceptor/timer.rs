@@ -34,6 +34,8 @@ pub(super) enum Timer {
     Poll(UnitId),
     /// Open a stream for a unit again.
     RetryCall(UnitId),
+    /// Try to sign a request about a unit again.
+    RetrySign(UnitId),
 }
 
 impl Timer {
@@ -52,6 +54,7 @@ impl Timer {
             Self::RetryCancel(_) => "tell a runner again",
             Self::Poll(_) => "ask for a unit's status",
             Self::RetryCall(_) => "open a stream for a unit again",
+            Self::RetrySign(_) => "sign a request again",
         }
     }
 
@@ -66,7 +69,8 @@ impl Timer {
             | Self::RetryAttach(id)
             | Self::RetryCancel(id)
             | Self::Poll(id)
-            | Self::RetryCall(id) => Some(id),
+            | Self::RetryCall(id)
+            | Self::RetrySign(id) => Some(id),
         }
     }
 }
@@ -109,6 +113,7 @@ impl Timers {
             Timer::RetryCancel(id.clone()),
             Timer::Poll(id.clone()),
             Timer::RetryCall(id.clone()),
+            Timer::RetrySign(id.clone()),
         ] {
             debug_assert_eq!(timer.unit(), Some(id), "listed above");
             self.clear(&timer);

@@ -474,10 +474,7 @@ fn config(small: bool) -> Config {
         node_costs: Default::default(),
         allowed_peers: None,
     };
-    let work = |name: &str, kind| WorkType {
-        name: name.into(),
-        kind,
-    };
+    let work = |name: &str, kind| WorkType::new(name, kind);
     let mut config = Config::new(OWN.into());
     config.backends = vec![backend(BackendKind::External), backend(BackendKind::peer("peer:1"))];
     config.control_services = vec![ControlService {

@@ -7,7 +7,7 @@ use receptor_core::config::PeerTransport;
 use receptor_core::id::TaskId;
 use receptor_core::node::io::{Input, Layer, LinkInput, LocalListen, PipeInput, Task, TaskResult};
 use receptor_host::UnitStore;
-use receptor_host::adapter::{Machine, PeerAt, SecureEnd, read_config};
+use receptor_host::adapter::{Machine, PeerAt, SecureEnd, read_config, sign_token, verify_token};
 use tokio::sync::oneshot;
 
 use super::Driver;
@@ -137,6 +137,8 @@ impl<M: Machine> Driver<M> {
                 scan.problems.iter().for_each(|problem| tracing::warn!("{problem}"));
                 Ok(TaskResult::Units(scan.into_stored()))
             }),
+            Task::Sign { key_file, claims } => self.on_thread(id, move || sign_token(&key_file, &claims)),
+            Task::Verify { key_file, token } => self.on_thread(id, move || verify_token(&key_file, &token)),
             Task::Unit(unit, deed) => self.units.submit(id, unit, deed),
             other => {
                 let text = format!("this adapter cannot do that: {other:?}");
@@ -155,12 +157,17 @@ impl<M: Machine> Driver<M> {
         let Some(store) = self.store.clone() else {
             return self.input(Input::Done(id, without));
         };
+        self.on_thread(id, move || job(&store).unwrap_or_else(TaskResult::Failed));
+    }
+
+    /// Answers from a thread that may block.
+    fn on_thread(&self, id: TaskId, job: impl FnOnce() -> TaskResult + Send + 'static) {
         let arrivals = self.arrivals_in.clone();
         tokio::task::spawn_blocking(move || {
-            let result = catch_unwind(AssertUnwindSafe(|| job(&store)));
-            let result = result.unwrap_or_else(|_| Err("a task died: this is a bug".to_owned()));
+            let result = catch_unwind(AssertUnwindSafe(job));
+            let result = result.unwrap_or_else(|_| TaskResult::Failed("a task died: this is a bug".to_owned()));
             // The driver is gone: nobody needs the answer.
-            let _ = arrivals.blocking_send(Arrival::Done(id, result.unwrap_or_else(TaskResult::Failed)));
+            let _ = arrivals.blocking_send(Arrival::Done(id, result));
         });
     }
 

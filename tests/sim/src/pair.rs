@@ -64,13 +64,13 @@ fn backend(kind: BackendKind) -> Backend {
 
 /// A node with a control service and the simulated programs as work types.
 pub fn node(name: &str, backends: &[Backend]) -> Config {
-    let work = |name: &str| WorkType {
-        name: name.into(),
-        kind: WorkKind::Command {
+    let work = |name: &str| {
+        let kind = WorkKind::Command {
             command: name.into(),
             params: String::new(),
             allow_runtime_params: true,
-        },
+        };
+        WorkType::new(name, kind)
     };
     let mut config = Config::new(name.into());
     config.version = "test".into();

@@ -82,6 +82,7 @@ macro_rules! conformance_cases {
             work goes_on_while_a_remote_node_is_away,
             work a_released_unit_is_remembered,
             work no_runner_no_work,
+            work signed_and_verified,
             disk one_slow_unit_does_not_hold_up_others,
             disk a_slow_start_delays_nobody_else,
             disk a_node_ends_although_its_disk_hangs,
@@ -134,6 +135,7 @@ macro_rules! conformance_cases {
             work a_remote_unit,
             work cancelled_local_and_remote,
             work goes_on_while_a_remote_node_is_away,
+            work signed_and_verified,
             shutdown what_is_queued_is_sent,
         }
     };

@@ -92,14 +92,12 @@ impl Bench {
             ("slow", "sh", "-c \"cat; exec sleep 600\""),
             ("gate", "sh", &gate),
         ] {
-            setup.config.work_types.push(WorkType {
-                name: name.to_owned(),
-                kind: WorkKind::Command {
-                    command: command.to_owned(),
-                    params: params.to_owned(),
-                    allow_runtime_params: false,
-                },
-            });
+            let kind = WorkKind::Command {
+                command: command.to_owned(),
+                params: params.to_owned(),
+                allow_runtime_params: false,
+            };
+            setup.config.work_types.push(WorkType::new(name, kind));
         }
         setup
     }

@@ -27,6 +27,7 @@ const LEAFS: &[&str] = &[
     "rng",
     "id",
     "deadline",
+    "duration",
     "error",
     "config",
     "firewall",

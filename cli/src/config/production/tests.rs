@@ -66,11 +66,11 @@ fn everything_is_accepted_and_what_has_no_effect_is_named() {
     for (text, named, offered) in [
         (
             CONTROL,
-            &["kubernetes-runtime-auth", "kubernetes-incluster-auth", "work-signing"][..],
+            &["kubernetes-runtime-auth", "kubernetes-incluster-auth"][..],
             &["local"][..],
         ),
-        (EXECUTION, &["work-verification", "ansible-runner"], &[]),
-        (HOP, &["work-verification"], &[]),
+        (EXECUTION, &[], &["ansible-runner"]),
+        (HOP, &[], &[]),
         (EDGE, &[], &["cat"]),
     ] {
         let (loaded, _dir) = load(text);
@@ -94,6 +94,18 @@ fn everything_is_accepted_and_what_has_no_effect_is_named() {
             config.workers
         );
     }
+}
+
+/// What AWX's execution nodes run is offered, and only to those who sign.
+#[test]
+fn an_execution_node_verifies_its_work() {
+    let (loaded, dir) = load(EXECUTION);
+    let config = loaded.unwrap();
+    assert!(config.workers[0].verify_signature);
+    let key = config.work_keys.verification.unwrap().public_key;
+    assert_eq!(key, dir.path().join("work_public_key.pem").to_str().unwrap());
+    let (loaded, _dir) = load(CONTROL);
+    assert_eq!(loaded.unwrap().work_keys.signing.unwrap().expiration.as_secs(), 60);
 }
 
 /// Work that demands signatures is never taken without them, whatever is said of keys.

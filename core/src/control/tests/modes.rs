@@ -13,8 +13,8 @@ fn answer(request: &Request) -> Reply {
         }
         Request::Work(WorkRequest::Submit(_)) => Reply::SubmitReady { unit: unit() },
         Request::Work(WorkRequest::Results { .. }) => Reply::ResultsStart { unit: unit() },
-        Request::Work(WorkRequest::Upgrade { version: 1 }) => Reply::Upgraded { version: 1 },
-        Request::Work(WorkRequest::Upgrade { version }) => {
+        Request::Work(WorkRequest::Upgrade { version: 1, time: None }) => Reply::Upgraded { version: 1 },
+        Request::Work(WorkRequest::Upgrade { version, .. }) => {
             Reply::Error(alloc::format!("work session version {version} is not supported"))
         }
         _ => Reply::Error("refused".into()),

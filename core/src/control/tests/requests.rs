@@ -194,7 +194,7 @@ fn commands_become_requests() {
         ),
         (
             r#"{"command":"work","subcommand":"upgrade","version":1}"#,
-            work(WorkRequest::Upgrade { version: 1 }),
+            work(WorkRequest::Upgrade { version: 1, time: None }),
         ),
     ] {
         assert_eq!(request(line), expected, "{line}");

@@ -287,10 +287,7 @@ fn who_asks_during_a_reload_gets_another_one() {
 #[test]
 fn rules_and_work_types_are_new_after_a_reload() {
     let mut rig = Rig::new(vec![listener(":1")]);
-    let work_type = |name: &str| WorkType {
-        name: name.into(),
-        kind: WorkKind::Unavailable { reason: "test".into() },
-    };
+    let work_type = |name: &str| WorkType::new(name, WorkKind::Unavailable { reason: "test".into() });
     let mut reload = |work_types: Vec<WorkType>| {
         rig.ask();
         let id = rig.take("Reload");

@@ -9,6 +9,7 @@ use bytes::{Bytes, BytesMut};
 use super::super::api::{PeerKey, Severity, WorkOutput};
 use super::super::id::UnitId;
 use super::super::peer::{MAX_LINE, OPEN_WAIT, check_greeting};
+use super::super::signing::Signer;
 use super::super::target::Target;
 use super::super::timer::{Timer, back_off};
 use super::super::unit::Verb;
@@ -62,6 +63,8 @@ impl Kind {
 pub(super) enum Step {
     Opening,
     Greeting,
+    /// The command is being signed.
+    Signing,
     /// The command was sent.
     Asked,
     /// Stdin goes out.
@@ -250,8 +253,17 @@ impl Workceptor {
                 if let Err(reason) = check_greeting(call.node(), line) {
                     return self.break_call(key, &reason);
                 }
+                let node = call.node.node.clone();
+                let unit = self.units.get(&id);
+                if unit
+                    .and_then(|unit| unit.record.extra.remote())
+                    .is_some_and(|extra| extra.sign_work)
+                {
+                    call.step = Step::Signing;
+                    return self.sign(Signer::Call(key), &node);
+                }
                 call.step = Step::Asked;
-                self.send_command(key, &id, kind);
+                self.send_command(key, &id, kind, "");
             }
             (Step::Asked, Kind::Submit) => self.submit_answered(key, &id, line),
             (Step::Stdin | Step::Closing, Kind::Submit) => self.submit_ended(key, &id, line),
@@ -276,7 +288,31 @@ impl Workceptor {
         }
     }
 
-    fn send_command(&mut self, key: PeerKey, id: &UnitId, kind: Kind) {
+    /// The signature of a call's command was made, or could not be.
+    pub(in super::super) fn call_signed(&mut self, key: PeerKey, result: Result<String, String>) {
+        let Some(call) = self.calls.get_mut(&key).filter(|call| call.step == Step::Signing) else {
+            return;
+        };
+        let (id, kind) = (call.unit.clone(), call.kind);
+        match result {
+            Ok(token) => {
+                call.step = Step::Asked;
+                self.send_command(key, &id, kind, &token);
+            }
+            Err(text) => {
+                let remote = self.units.get_mut(&id).and_then(|unit| unit.remote.as_mut());
+                let Some(remote) = remote.filter(|remote| kind == Kind::Submit && !remote.submitted) else {
+                    return self.break_call(key, &text);
+                };
+                remote.over = true;
+                self.close_call(key);
+                self.start_failed(&id, &text);
+                self.advance(&id);
+            }
+        }
+    }
+
+    fn send_command(&mut self, key: PeerKey, id: &UnitId, kind: Kind, token: &str) {
         let name = self.remote_name(id);
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
@@ -288,11 +324,11 @@ impl Workceptor {
                 remote.submitted = true;
                 remote.poll.cleared = false;
                 remote.poll.safe = true;
-                (text::submit(id, extra), ANSWER_WAIT)
+                (text::submit(id, extra, token), ANSWER_WAIT)
             }
-            Kind::Fetch => (text::results(&name, remote.file.received()), ANSWER_WAIT),
-            Kind::Finish(Verb::Cancel) => (text::finish("cancel", &name), FINISH_WAIT),
-            Kind::Finish(Verb::Release) | Kind::Withdraw => (text::finish("release", &name), FINISH_WAIT),
+            Kind::Fetch => (text::results(&name, remote.file.received(), token), ANSWER_WAIT),
+            Kind::Finish(Verb::Cancel) => (text::finish("cancel", &name, token), FINISH_WAIT),
+            Kind::Finish(Verb::Release) | Kind::Withdraw => (text::finish("release", &name, token), FINISH_WAIT),
         };
         self.call_wait(key, wait);
         if let Some(call) = self.calls.get_mut(&key) {

@@ -19,6 +19,9 @@ const CUT_OFF: &str = "Error reading input data";
 /// Detail of a unit that an executor found in state Pending when it started.
 const PENDING_AT_RESTART: &str = "Pending at restart";
 
+/// Name of the member that holds the token.
+const SIGNATURE: &str = "signature";
+
 /// What a status line says.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) struct Reported {
@@ -51,12 +54,14 @@ impl Reported {
 
 /// Fixed members win over parameters of the same name. The executor is asked to use our ID; older nodes ignore the wish
 /// (`differences-1.5.5.md` §5).
-pub(super) fn submit(id: &UnitId, extra: &RemoteExtra) -> Bytes {
+pub(super) fn submit(id: &UnitId, extra: &RemoteExtra, token: &str) -> Bytes {
     let mut members: Map<String, Value> = extra
         .remote_params
         .iter()
         .map(|(name, value)| (name.clone(), value.as_str().into()))
         .collect();
+    // A parameter of that name would be taken for one.
+    members.remove(SIGNATURE);
     for (name, value) in [
         ("command", "work"),
         ("subcommand", "submit"),
@@ -67,22 +72,22 @@ pub(super) fn submit(id: &UnitId, extra: &RemoteExtra) -> Bytes {
     ] {
         members.insert(name.into(), value.into());
     }
-    line(members)
+    line(members, token)
 }
 
 pub(super) fn status(unit: &str) -> Bytes {
     format!("work status {unit}\n").into()
 }
 
-pub(super) fn results(unit: &str, start: u64) -> Bytes {
+pub(super) fn results(unit: &str, start: u64, token: &str) -> Bytes {
     let mut members = command("results", unit);
     members.insert("startpos".into(), start.into());
-    line(members)
+    line(members, token)
 }
 
 /// `cancel` or `release`.
-pub(super) fn finish(verb: &str, unit: &str) -> Bytes {
-    line(command(verb, unit))
+pub(super) fn finish(verb: &str, unit: &str, token: &str) -> Bytes {
+    line(command(verb, unit), token)
 }
 
 fn command(name: &str, unit: &str) -> Map<String, Value> {
@@ -93,7 +98,11 @@ fn command(name: &str, unit: &str) -> Map<String, Value> {
         .collect()
 }
 
-fn line(members: Map<String, Value>) -> Bytes {
+/// The command, signed if there is a token.
+fn line(mut members: Map<String, Value>, token: &str) -> Bytes {
+    if !token.is_empty() {
+        members.insert(SIGNATURE.into(), token.into());
+    }
     let mut text = Value::Object(members).to_string();
     text.push('\n');
     text.into()
@@ -146,7 +155,7 @@ mod tests {
         };
         extra.remote_params.insert("params".into(), "a \"b\"".into());
         extra.remote_params.insert("node".into(), "forged".into());
-        let sent = submit(&UnitId::parse("Ab1").unwrap(), &extra);
+        let sent = submit(&UnitId::parse("Ab1").unwrap(), &extra, "");
         let sent: Value = serde_json::from_slice(&sent).unwrap();
         let expected = serde_json::json!({
             "command": "work", "subcommand": "submit", "node": "exec", "worktype": "cat", "tlsclient": "",
@@ -154,7 +163,13 @@ mod tests {
         });
         assert_eq!(sent, expected);
         let wanted = serde_json::json!({ "command": "work", "subcommand": "results", "unitid": "X", "startpos": 7 });
-        assert_eq!(serde_json::from_slice::<Value>(&results("X", 7)).unwrap(), wanted);
+        assert_eq!(serde_json::from_slice::<Value>(&results("X", 7, "")).unwrap(), wanted);
+        let signed =
+            serde_json::json!({ "command": "work", "subcommand": "cancel", "unitid": "X", "signature": "a.b.c" });
+        assert_eq!(
+            serde_json::from_slice::<Value>(&finish("cancel", "X", "a.b.c")).unwrap(),
+            signed
+        );
     }
 
     #[test]

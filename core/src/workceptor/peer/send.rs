@@ -10,11 +10,14 @@ use super::super::api::{PeerKey, Severity, WorkOutput};
 use super::super::change::Change;
 use super::super::id::UnitId;
 use super::super::remote::{self, Line, Remote};
+use super::super::signing::{Signer, Token};
 use super::super::target::Target;
 use super::super::task::{UnitTask, UnitTaskResult};
+use super::super::timer::{Timer, back_off};
 use super::super::unit::{Stage, Unit, Verb};
 use super::super::{Purpose, READ_MAX, Workceptor, failure, unit_window};
 use super::{CONTROL_RESERVE, Phase};
+use crate::time::{Duration, Instant};
 use crate::wire::work::{Message, Submit, stdin_head};
 
 impl Workceptor {
@@ -59,12 +62,28 @@ impl Workceptor {
         let mut speech = Speech::default();
         if let Some(mut line) = remote.line.take() {
             if unit.stage == Stage::Live {
-                speak(id, unit, &mut remote, &mut line, unit_window(active), &mut speech);
+                let signer = Pen {
+                    now: self.now.mono,
+                    lasts: self.keys.signing.as_ref().map_or(Duration::ZERO, |s| s.expiration / 2),
+                };
+                speak(
+                    id,
+                    unit,
+                    &mut remote,
+                    &mut line,
+                    unit_window(active),
+                    &mut speech,
+                    signer,
+                );
             }
             line.reading |= speech.read.is_some() && has_room;
             remote.line = Some(line);
         }
+        let serial = unit.serial;
         unit.remote = Some(remote);
+        if speech.sign {
+            self.sign(Signer::Line(id.clone(), serial), &node.node);
+        }
         if speech.contact {
             self.update(id, Change::Contacted, true);
         }
@@ -87,6 +106,63 @@ impl Workceptor {
             );
         } else {
             peer.starved.push(channel);
+        }
+    }
+
+    /// The signature of a unit's next request was made, or could not be.
+    pub(in super::super) fn line_signed(&mut self, id: &UnitId, serial: u64, result: Result<String, String>) {
+        let now = self.now.mono;
+        let Some(unit) = self.units.get_mut(id).filter(|unit| unit.serial == serial) else {
+            return;
+        };
+        let Some(mut remote) = unit.remote.take() else { return };
+        let (node, tries) = (remote.node.clone(), remote.sign_tries);
+        let is_new = remote.wants_run(unit) && !remote.submitted;
+        match &result {
+            Ok(token) => {
+                remote.sign_tries = 0;
+                remote.token = Token::Ready(token.clone(), now);
+            }
+            Err(_) => {
+                remote.sign_tries += 1;
+                remote.token = Token::Failed;
+                remote.over |= is_new;
+            }
+        }
+        unit.remote = Some(remote);
+        match result {
+            Ok(_) => self.wake_unit(&node, id),
+            Err(text) if is_new => {
+                self.start_failed(id, &text);
+                self.advance(id);
+            }
+            Err(text) => {
+                if tries == 0 {
+                    let text = format!("unit {id}: cannot ask node {node}, trying again: {text}");
+                    self.log(Severity::Error, text);
+                }
+                let at = self.after(back_off(tries));
+                self.timers.set(Timer::RetrySign(id.clone()), at);
+                self.settle(id);
+            }
+        }
+    }
+
+    /// A signature that could not be made is tried again.
+    pub(in super::super) fn retry_sign(&mut self, id: &UnitId) {
+        if let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut())
+            && remote.token == Token::Failed
+        {
+            remote.token = Token::None;
+            let node = remote.node.clone();
+            self.wake_unit(&node, id);
+        }
+    }
+
+    fn wake_unit(&mut self, node: &Target, id: &UnitId) {
+        self.wake_line(node, id);
+        if let Some(key) = self.peers.get(node).and_then(|peer| peer.key) {
+            self.pump_peer(key);
         }
     }
 
@@ -137,10 +213,39 @@ struct Speech {
     contact: bool,
     /// A piece of stdin: offset and length.
     read: Option<(u64, usize)>,
+    /// The next request has to be signed first.
+    sign: bool,
+}
+
+/// What signatures are judged by before they go out.
+#[derive(Clone, Copy)]
+struct Pen {
+    now: Instant,
+    /// One that is older is made anew.
+    lasts: Duration,
+}
+
+impl Pen {
+    /// The signature of the next request, each its own; an empty one if the unit wants none, `None` if there is none yet.
+    fn signature(self, sign_work: bool, remote: &mut Remote, speech: &mut Speech) -> Option<String> {
+        if !sign_work {
+            return Some(String::new());
+        }
+        match core::mem::take(&mut remote.token) {
+            Token::Ready(token, made) if self.now.since(made) <= self.lasts => return Some(token),
+            Token::Failed => remote.token = Token::Failed,
+            Token::Asked => remote.token = Token::Asked,
+            Token::None | Token::Ready(..) => {
+                remote.token = Token::Asked;
+                speech.sign = true;
+            }
+        }
+        None
+    }
 }
 
 /// What a unit has to say on its channel, in the order in which an executor needs it. `remote` and `line` are the unit's.
-fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window: u64, speech: &mut Speech) {
+fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window: u64, speech: &mut Speech, pen: Pen) {
     let Some(extra) = remote::extra(unit) else { return };
     let remote_id = if extra.remote_unit_id.is_empty() {
         id.as_str()
@@ -152,14 +257,20 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
         let is_elsewhere = !extra.remote_unit_id.is_empty() && extra.remote_unit_id != id.as_str();
         // A unit that was submitted by polling under another name is not found again by a submission.
         if extra.remote_started || remote.start_seen || is_elsewhere {
+            let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {
+                return;
+            };
             let (unit, offset) = (remote_id.to_string(), remote.file.received());
             speech.messages.push(Message::Attach {
                 unit,
                 offset,
-                signature: String::new(),
+                signature,
             });
             line.opened = true;
         } else if extra.contacted {
+            let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {
+                return;
+            };
             let params = extra
                 .remote_params
                 .iter()
@@ -169,7 +280,7 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
                 unit: id.to_string(),
                 work_type: extra.remote_work_type.clone(),
                 params,
-                signature: String::new(),
+                signature,
             }));
             line.opened = true;
             remote.poll.submitted_by_session(remote.submitted);
@@ -187,24 +298,30 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
         }
     }
     if remote.wants_cancel(unit) && !line.cancel_sent {
+        let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {
+            return;
+        };
         line.cancel_sent = true;
         line.asked.push_back(Verb::Cancel);
         speech.messages.push(Message::Cancel {
             unit: remote_id.to_string(),
-            signature: String::new(),
+            signature,
         });
     }
     if let Some(release) = unit.release
         && remote.wants_release(unit)
         && !line.release_sent
     {
+        let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {
+            return;
+        };
         line.release_sent = true;
         line.asked.push_back(Verb::Release);
         let unit = remote_id.to_string();
         speech.messages.push(Message::Release {
             unit,
             force: release.force,
-            signature: String::new(),
+            signature,
         });
     }
     if wants_run && line.accepted && !remote.start_seen && !line.reading {

@@ -212,7 +212,7 @@ fn a_refusal_reaches_the_client_and_leaves_nothing_there() {
 /// `work.md` §19 #9: none of it may hurt anything but the unit, and the unit ends or is tried on.
 #[test]
 fn nonsense_from_an_executor_is_borne() {
-    let long: &'static str = alloc::boxed::Box::leak("x".repeat(1_200_000).into_boxed_str());
+    let long: &'static str = Box::leak("x".repeat(1_200_000).into_boxed_str());
     for nonsense in [
         "\n",
         "{}\n",

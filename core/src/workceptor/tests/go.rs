@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::super::*;
 use super::disk::Disk;
+use crate::config::Signing;
 use crate::time::{Duration, Instant, Wall};
 
 /// A unit of the executor.
@@ -201,6 +202,10 @@ pub(super) struct Border {
     pub(super) logs: Vec<String>,
     /// No stream opens.
     pub(super) cut: bool,
+    /// Units are submitted to be signed.
+    pub(super) signs: bool,
+    /// What is wrong with the signing key.
+    pub(super) broken_key: Option<String>,
     /// Every so many steps a stream breaks.
     pub(super) breaks: Option<u64>,
     rng: Rng,
@@ -209,7 +214,12 @@ pub(super) struct Border {
 }
 
 fn machine(disk: &Disk, now: Now, seed: u8) -> Workceptor {
-    let mut machine = Workceptor::new(&Config::new("submitter".into()), Rng::from_seed([seed; 32]));
+    let mut config = Config::new("submitter".into());
+    config.work_keys.signing = Some(Signing {
+        private_key: "key".into(),
+        expiration: Signing::EXPIRATION,
+    });
+    let mut machine = Workceptor::new(&config, Rng::from_seed([seed; 32]));
     machine.handle_scan(now, disk.scan());
     machine
 }
@@ -239,6 +249,8 @@ impl Border {
             replies: Vec::new(),
             logs: Vec::new(),
             cut: false,
+            signs: false,
+            broken_key: None,
             breaks: None,
             rng: Rng::from_seed([seed ^ 0x55; 32]),
             stdin: BTreeMap::new(),
@@ -249,7 +261,8 @@ impl Border {
     pub(super) fn request(&mut self, request: WorkRequest) -> ClientKey {
         let client = ClientKey(self.next_client);
         self.next_client += 1;
-        self.machine.handle_request(self.now, client, request);
+        self.machine
+            .handle_request(self.now, client, &Requester::LOCAL, request);
         client
     }
 
@@ -258,6 +271,7 @@ impl Border {
         let request = SubmitRequest {
             node: "go".into(),
             work_type: "cat".into(),
+            sign_work: self.signs,
             ..SubmitRequest::default()
         };
         let client = self.request(WorkRequest::Submit(request.into()));
@@ -320,6 +334,10 @@ impl Border {
             WorkOutput::Task(key, id, task) => {
                 let result = self.disk.perform(&id, task);
                 self.machine.handle_done(now, key, result);
+            }
+            WorkOutput::Sign { key, claims, .. } => {
+                let token = self.broken_key.clone().map_or(Ok(claims), Err);
+                self.machine.handle_signed(now, key, token);
             }
             WorkOutput::Reply(client, reply) => self.replies.push((client, reply)),
             WorkOutput::StdinCredit(client, n) => {

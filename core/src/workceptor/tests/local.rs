@@ -89,7 +89,7 @@ fn refusals_have_the_classic_texts() {
                 sign_work: true,
                 ..request("cat")
             },
-            "cannot sign work: signing is not supported yet",
+            "cannot sign work: signing key is empty",
         ),
         (
             SubmitRequest {
@@ -116,7 +116,7 @@ fn refusals_have_the_classic_texts() {
     assert!(world.nodes[S].disk.live.is_empty());
     assert_eq!(
         world.machine(S).advertised_types().collect::<alloc::vec::Vec<_>>(),
-        ["cat", "missing", "open"]
+        [("cat", false), ("missing", false), ("open", false), ("signed", true)]
     );
 }
 

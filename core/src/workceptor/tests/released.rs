@@ -108,7 +108,10 @@ fn a_late_submission_of_an_old_session_makes_no_unit() {
     for (release, known) in [(true, true), (true, false), (false, false)] {
         let mut world = World::new();
         let now = world.now;
-        let name = NAMES[S].into();
+        let from = Requester {
+            node: Some(NAMES[S].into()),
+            ..Requester::default()
+        };
         let submit = Submit {
             unit: "late1".into(),
             work_type: "cat".into(),
@@ -121,7 +124,7 @@ fn a_late_submission_of_an_old_session_makes_no_unit() {
             world.run(0);
         };
         for session in [1, 2, 3] {
-            world.machine(E).session_opened(now, SessionKey(session), Some(&name));
+            world.machine(E).session_opened(now, SessionKey(session), &from);
         }
         if known {
             send(&mut world, 1, 1, &Message::Submit(submit.clone()));

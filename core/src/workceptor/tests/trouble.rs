@@ -9,6 +9,13 @@ use super::world::{E, NAMES, S, World};
 use crate::wire::work::{End, Message, Status, Submit};
 use alloc::string::String;
 
+fn from(node: &str) -> Requester {
+    Requester {
+        node: Some(node.into()),
+        ..Requester::default()
+    }
+}
+
 #[test]
 fn a_full_disk_while_spooling_is_told_and_fails_the_unit() {
     for target in NAMES {
@@ -134,7 +141,7 @@ fn output_that_is_missing_there_is_told() {
 fn inject(world: &mut World, messages: &[(u32, Message)]) -> Vec<WorkOutput> {
     let (now, key) = (world.now, SessionKey(77));
     let machine = world.machine(E);
-    machine.session_opened(now, key, Some(&"stranger".into()));
+    machine.session_opened(now, key, &from("stranger"));
     for (channel, message) in messages {
         let mut bytes = Vec::new();
         message.encode(*channel, &mut bytes).unwrap();
@@ -173,7 +180,9 @@ fn a_submitter_that_breaks_the_protocol_is_cut_off() {
     }
     let mut world = World::new();
     let now = world.now;
-    world.machine(E).session_opened(now, SessionKey(77), None);
+    world
+        .machine(E)
+        .session_opened(now, SessionKey(77), &Requester::default());
     world
         .machine(E)
         .session_data(now, SessionKey(77), Bytes::from_static(&[0xff; 64]));
@@ -283,7 +292,7 @@ fn legal_messages_in_any_order_break_nothing() {
         let mut world = World::new();
         let client = world.submit(S, NAMES[E], &[9; 3000]);
         let (now, key) = (world.now, SessionKey(77));
-        world.machine(E).session_opened(now, key, Some(&NAMES[S].into()));
+        world.machine(E).session_opened(now, key, &from(NAMES[S]));
         for _ in 0..40 {
             for _ in 0..rng.below(6) {
                 world.step();

@@ -40,14 +40,12 @@ struct Bench {
 impl Bench {
     fn new(record: &str, runner: Option<FoundRunner>) -> Self {
         let mut config = Config::new("node".into());
-        config.work_types = alloc::vec![WorkType {
-            name: "cat".into(),
-            kind: WorkKind::Command {
-                command: "cat".into(),
-                params: String::new(),
-                allow_runtime_params: false,
-            },
-        }];
+        let cat = WorkKind::Command {
+            command: "cat".into(),
+            params: String::new(),
+            allow_runtime_params: false,
+        };
+        config.work_types = alloc::vec![WorkType::new("cat", cat)];
         let record = Record::parse(record.as_bytes()).unwrap();
         let now = Now {
             mono: Instant::from_millis(1),
@@ -133,7 +131,8 @@ impl Bench {
             unit: UNIT.into(),
             signature: None,
         };
-        self.machine.handle_request(self.now, ClientKey(1), request);
+        self.machine
+            .handle_request(self.now, ClientKey(1), &Requester::LOCAL, request);
         self.run();
     }
 

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use super::disk::{Command, Disk};
-use crate::config::{Config, WorkKind, WorkType};
+use crate::config::{Config, WorkKeys, WorkKind, WorkType};
 use crate::time::{Duration, Instant, Wall};
 
 /// The submitter.
@@ -27,6 +27,8 @@ enum Event {
     ToExecutor(u64, Bytes),
     ToSubmitter(u64, Bytes),
     Client(usize, u32, ClientKey, Said),
+    Signed(usize, u32, TaskKey, Result<String, String>),
+    Verified(usize, u32, TaskKey, Verified),
 }
 
 /// What a client sees.
@@ -94,6 +96,15 @@ pub(super) struct World {
     /// Most bytes that were under way in one direction of a pipe.
     pub(super) peak: usize,
     pub(super) max_units: usize,
+    pub(super) keys: WorkKeys,
+    /// By how much the submitter's clock is said to be ahead.
+    pub(super) skew: Option<i64>,
+    /// What is wrong with the key files.
+    pub(super) broken_key: Option<String>,
+    /// Claims that were signed, of each node.
+    pub(super) signed: Vec<String>,
+    /// Tokens that were looked at.
+    pub(super) verified: usize,
     events: VecDeque<Event>,
     /// Bytes under way per pipe and direction.
     waiting: BTreeMap<(u64, bool), usize>,
@@ -125,6 +136,11 @@ impl World {
             opened: Vec::new(),
             peak: 0,
             max_units: 100,
+            keys: WorkKeys::default(),
+            skew: None,
+            broken_key: None,
+            signed: Vec::new(),
+            verified: 0,
             events: VecDeque::new(),
             waiting: BTreeMap::new(),
             pipes: BTreeMap::new(),
@@ -148,25 +164,30 @@ impl World {
         let mut config = Config::new(NAMES[node].into());
         config.limits.units = self.max_units;
         config.tls.clients = ["mine".into()].into();
-        let command = |name: &str, program: &str, params: &str, allow| WorkType {
-            name: name.into(),
-            kind: WorkKind::Command {
+        let command = |name: &str, program: &str, params: &str, allow| {
+            let kind = WorkKind::Command {
                 command: program.into(),
                 params: params.into(),
                 allow_runtime_params: allow,
-            },
+            };
+            WorkType::new(name, kind)
         };
         config.work_types = alloc::vec![
             command("cat", "cat", "", false),
             command("open", "sh", "-c", true),
             command("missing", "missing", "", false),
             WorkType {
-                name: "kube".into(),
-                kind: WorkKind::Unavailable {
+                verify_signature: true,
+                ..command("signed", "cat", "", false)
+            },
+            WorkType::new(
+                "kube",
+                WorkKind::Unavailable {
                     reason: "not built".into()
                 }
-            },
+            ),
         ];
+        config.work_keys = self.keys.clone();
         self.seed += 1;
         let mut machine = Workceptor::new(&config, Rng::from_seed([self.seed; 32]));
         machine.handle_scan(self.now, self.nodes[node].disk.scan());
@@ -228,6 +249,10 @@ impl World {
     }
 
     pub(super) fn request(&mut self, node: usize, request: WorkRequest) -> ClientKey {
+        self.request_from(node, &Requester::LOCAL, request)
+    }
+
+    pub(super) fn request_from(&mut self, node: usize, from: &Requester, request: WorkRequest) -> ClientKey {
         let key = ClientKey(self.next_client);
         self.next_client += 1;
         self.clients.insert(
@@ -238,7 +263,7 @@ impl World {
             },
         );
         let now = self.now;
-        self.machine(node).handle_request(now, key, request);
+        self.machine(node).handle_request(now, key, from, request);
         key
     }
 
@@ -335,6 +360,24 @@ impl World {
             while let Some(output) = self.nodes[node].machine.as_mut().and_then(Workceptor::poll_output) {
                 match output {
                     WorkOutput::Task(key, id, task) => self.events.push_back(Event::Perform(node, life, key, id, task)),
+                    // A stand-in for signatures: the claims in clear.
+                    WorkOutput::Sign { key, key_file, claims } => {
+                        let token = match &self.broken_key {
+                            Some(error) => Err(error.clone()),
+                            None => Ok(format!("{key_file}!{claims}")),
+                        };
+                        self.signed.push(claims);
+                        self.events.push_back(Event::Signed(node, life, key, token));
+                    }
+                    WorkOutput::Verify { key, key_file, token } => {
+                        let result = match (&self.broken_key, token.split_once('!')) {
+                            (Some(error), _) => Verified::NoKey(error.clone()),
+                            (None, Some((signer, claims))) if signer == key_file => Verified::Claims(claims.into()),
+                            (None, _) => Verified::Refused("crypto/rsa: verification error".into()),
+                        };
+                        self.verified += 1;
+                        self.events.push_back(Event::Verified(node, life, key, result));
+                    }
                     WorkOutput::Reply(client, reply) => self.say(node, client, Said::Reply(reply)),
                     WorkOutput::StdinCredit(client, n) => self.say(node, client, Said::Credit(n)),
                     WorkOutput::ResultsData(client, data) => self.say(node, client, Said::Data(data)),
@@ -417,6 +460,12 @@ impl World {
             Event::Done(node, life, key, result) if is_alive(self, node, life) => {
                 self.machine(node).handle_done(now, key, result);
             }
+            Event::Signed(node, life, key, result) if is_alive(self, node, life) => {
+                self.machine(node).handle_signed(now, key, result);
+            }
+            Event::Verified(node, life, key, result) if is_alive(self, node, life) => {
+                self.machine(node).handle_verified(now, key, result);
+            }
             Event::Open(..) if self.slow => self.held.push(event),
             Event::Open(node, life, key, name) if is_alive(self, node, life) => {
                 let to = NAMES.iter().position(|known| *known == name);
@@ -470,13 +519,16 @@ impl World {
         if !pipe.upgraded {
             let end = data.iter().position(|&b| b == b'\n').unwrap();
             pipe.line.extend_from_slice(&data.split_to(end + 1));
-            assert_eq!(
-                &pipe.line[..],
-                b"{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1}\n"
-            );
+            let line = alloc::string::String::from_utf8_lossy(&pipe.line);
+            let start = "{\"command\":\"work\",\"subcommand\":\"upgrade\",\"version\":1,\"time\":";
+            assert!(line.starts_with(start), "{line}");
             pipe.upgraded = true;
-            let name = NAMES[from].into();
-            self.machine(to).session_opened(now, SessionKey(id), Some(&name));
+            let from = Requester {
+                node: Some(NAMES[from].into()),
+                clock_ahead: self.skew,
+                ..Requester::default()
+            };
+            self.machine(to).session_opened(now, SessionKey(id), &from);
             self.events
                 .push_back(Event::ToSubmitter(id, Bytes::from_static(b"{\"upgraded\":1}\n")));
         }

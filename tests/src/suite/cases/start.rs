@@ -69,6 +69,7 @@ impl ConfigSource for Source {
             tls: TlsNames::default(),
             firewall: Rules::default(),
             work_types: Vec::new(),
+            ..Reloadable::default()
         }))
     }
 }

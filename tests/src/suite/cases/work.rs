@@ -1,10 +1,13 @@
 //! Units of work.
 
-use receptor_core::config::BackendKind;
+use receptor_core::config::{BackendKind, Signing, Verification, WorkKeys};
 use serde_json::Value;
 
 use crate::live::{UNIT_LIMIT, free_port, until};
 use crate::suite::{Bench, PATIENCE, until_reachable};
+
+const PRIVATE_KEY: &str = include_str!("../../../../core/host/src/adapter/signing/keys/private-pkcs8.pem");
+const PUBLIC_KEY: &str = include_str!("../../../../core/host/src/adapter/signing/keys/public.pem");
 
 fn is(name: &'static str) -> impl Fn(&Value) -> bool {
     move |status| status["StateName"] == name
@@ -184,4 +187,55 @@ pub fn a_released_unit_is_remembered(bench: &Bench) {
     drop(node);
     let _node = bench.near(&setup);
     check();
+}
+
+/// Work that demands signatures is done for those who sign, with keys that are read at each use.
+pub fn signed_and_verified(bench: &Bench) {
+    let port = free_port();
+    let file = |name: &str| bench.scratch.join(name).display().to_string();
+    let mut near = bench.worker("near").listen(port);
+    near.config.work_keys = WorkKeys {
+        signing: Some(Signing {
+            private_key: file("private.pem"),
+            expiration: Signing::EXPIRATION,
+        }),
+        verification: None,
+    };
+    let mut far = bench.worker("far").peer(port);
+    far.config.work_types[0].verify_signature = true;
+    far.config.work_keys = WorkKeys {
+        signing: None,
+        verification: Some(Verification {
+            public_key: file("public.pem"),
+            leeway: Verification::LEEWAY,
+        }),
+    };
+    let near = bench.near(&near);
+    let _far = bench.far(&far);
+    until_reachable(&*near, "far");
+    let signed = r#"{"command":"work","subcommand":"submit","node":"far","worktype":"cat","signwork":"true"}"#;
+    let refusal = |line: &str| bench.control("near").submit(line, b"x").expect_err("refused");
+    let text = refusal(signed);
+    assert!(text.contains("could not load signing key file: open "), "{text}");
+    bench.scratch.write("private.pem", PRIVATE_KEY);
+    let text = refusal(signed);
+    assert!(text.contains("could not load verifying key file: open "), "{text}");
+    bench.scratch.write("public.pem", PUBLIC_KEY);
+    let text = refusal("work submit far cat");
+    assert!(
+        text.contains("could not verify signature: signature is empty"),
+        "{text}"
+    );
+
+    let input = super::pattern(3, 100_000);
+    let unit = bench.control("near").submit(signed, &input).unwrap().unit;
+    bench.control("near").wait_for_unit(&unit, UNIT_LIMIT, is("Succeeded"));
+    assert!(results(bench, "near", &unit) == input);
+    release(bench, "near", &unit);
+    let status = bench.control("far").json("status").unwrap();
+    let types = &status["Advertisements"];
+    assert!(
+        types.to_string().contains(r#"{"Secure":true,"WorkType":"cat"}"#),
+        "{types}"
+    );
 }
