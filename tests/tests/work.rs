@@ -46,6 +46,29 @@ fn a_remote_unit_runs_over_two_hops() {
     );
 }
 
+/// Nobody polls, and no barrier is waited for.
+#[test]
+fn output_is_at_the_submitter_within_a_round_trip_of_being_written() {
+    let delay = Duration::from_millis(25);
+    let mut world = chain(7);
+    world.network.options.delay = delay;
+    // Two hops, there and back.
+    let round_trip = 4 * delay;
+    let pipe = world.open_control(LEFT);
+    world.write(LEFT, pipe, b"work submit right produce 1000000\n");
+    world.run_until(round_trip, |w| w.text(LEFT, pipe).contains("Send stdin data"));
+    world.finish(LEFT, pipe);
+    let written = |node: usize| {
+        move |w: &World| {
+            let mut units = w.host(node).disk.units();
+            units.any(|(_, directory)| !directory.stdout.is_empty())
+        }
+    };
+    assert!(world.run_until(Duration::from_secs(5), written(RIGHT)));
+    assert!(!written(LEFT)(&world));
+    assert!(world.run_until(round_trip, written(LEFT)), "{}", world.trace.tail());
+}
+
 #[test]
 fn failures_are_told_apart() {
     let mut world = chain(3);

@@ -108,11 +108,13 @@ impl Workceptor {
         self.tell_started(id);
     }
 
-    /// The client that submitted the unit learns that it has started.
+    /// The client that submitted the unit learns that it has started, once it is durable that it was submitted.
     pub(super) fn tell_started(&mut self, id: &UnitId) {
-        let Some(client) = self.units.get_mut(id).and_then(|unit| unit.starter.take()) else {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        if unit.remote.as_ref().is_some_and(|remote| !remote.stdin_durable) {
             return;
-        };
+        }
+        let Some(client) = unit.starter.take() else { return };
         self.timers.clear(&Timer::StartReply(id.clone()));
         if self.clients.remove(&client).is_some() {
             self.reply(client, WorkReply::Started { unit: id.clone() });

@@ -81,11 +81,11 @@ use timer::{Timer, Timers};
 use tombstone::Memory;
 use unit::Unit;
 
-/// Bytes of stdin a client may have under way: 256 KiB.
-pub const STDIN_WINDOW: usize = 256 << 10;
+/// Bytes of stdin a client may have under way: 1 MiB.
+pub const STDIN_WINDOW: usize = 1 << 20;
 
-/// Bytes of results that may be under way to a client: 256 KiB.
-pub const RESULTS_WINDOW: usize = 256 << 10;
+/// Bytes of results that may be under way to a client: 1 MiB.
+pub const RESULTS_WINDOW: usize = 1 << 20;
 
 /// Bytes that may be under way on a peer's stream or a submitter's session: 1 MiB.
 pub const SESSION_WINDOW: usize = 1 << 20;
@@ -102,8 +102,8 @@ const UNITS_WINDOW: u64 = 32 << 20;
 /// Least bytes that may be under way per unit: 16 KiB.
 const UNIT_WINDOW_MIN: u64 = 16 << 10;
 
-/// Bytes read from a file in one go: 64 KiB.
-const READ_MAX: usize = 64 << 10;
+/// Bytes read from a file, or written to one, in one go: 240 KiB, which fit into a message.
+const READ_MAX: usize = 240 << 10;
 
 /// What a task was for.
 #[derive(Clone, PartialEq, Debug)]
@@ -111,6 +111,7 @@ enum Purpose {
     Create,
     WriteStdin,
     DropStdin,
+    SyncStdin,
     Update {
         change: Change,
         sync: bool,
@@ -301,6 +302,7 @@ impl Workceptor {
         match purpose {
             Purpose::Create => self.created(&id, result),
             Purpose::WriteStdin => self.stdin_written(&id, result),
+            Purpose::SyncStdin => self.stdin_synced(&id, result),
             Purpose::Update { change, sync } => self.updated(&id, change, sync, result),
             Purpose::Spawn => self.spawned(&id, result),
             Purpose::Attach => self.attached(&id, result),

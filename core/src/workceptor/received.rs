@@ -173,9 +173,10 @@ impl Workceptor {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
         if result == UnitTaskResult::Done {
-            remote.file.finish();
+            let (offset, data) = remote.file.finish();
             remote.write_tries = 0;
             unit.output = unit.output.max(remote.file.written());
+            self.pass_results(id, offset, &data);
             self.sync_output(id);
             return self.advance(id);
         }

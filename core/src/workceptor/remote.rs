@@ -48,6 +48,8 @@ pub(super) struct Remote {
     pub(super) over: bool,
     /// Length of stdin, once all of it is here.
     pub(super) stdin_total: Option<u64>,
+    /// All of it is durable here, and that it is all.
+    pub(super) stdin_durable: bool,
     /// Output on its way to the file.
     pub(super) file: Writer,
     /// Failed writes in a row.
@@ -102,6 +104,7 @@ impl Remote {
             gone: false,
             over: false,
             stdin_total: None,
+            stdin_durable: false,
             file: Writer::default(),
             write_tries: 0,
             end: None,
@@ -207,8 +210,8 @@ impl Workceptor {
         self.hurry(&node);
     }
 
-    /// All of stdin is durable here.
-    pub(super) fn stdin_recorded(&mut self, id: &UnitId) {
+    /// All of stdin is durable here: the client waits for the start now.
+    pub(super) fn expect_start(&mut self, id: &UnitId) {
         if self.units.get(id).is_some_and(|unit| unit.starter.is_some()) {
             let at = self.after(START_WAIT);
             self.timers.set(Timer::StartReply(id.clone()), at);
@@ -231,7 +234,7 @@ impl Workceptor {
         if remote.marking || unit.stage != Stage::Live {
             return;
         }
-        let is_queued = unit.record.extra.remote().is_some_and(|extra| extra.stdin_complete);
+        let is_queued = remote.stdin_durable;
         if unit.release.is_some_and(|release| release.force) {
             remote.gone = true;
             let node = remote.node.clone();

@@ -64,6 +64,7 @@ impl Workceptor {
                 remote.submitted = extra.contacted || extra.remote_started || !extra.remote_unit_id.is_empty();
                 remote.start_seen = extra.remote_started;
                 remote.stdin_total = extra.stdin_complete.then_some(found.stdin_size);
+                remote.stdin_durable = extra.stdin_complete;
                 remote.file = Writer::at(found.stdout_size);
                 let is_named = extra.remote_started || !extra.remote_unit_id.is_empty();
                 remote.poll = Poll::restored(is_named, found.stdout_size.min(unit.record.stdout_size));

@@ -4,6 +4,8 @@ use alloc::format;
 use alloc::string::String;
 use alloc::vec::Vec;
 
+use bytes::Bytes;
+
 use super::api::{ClientKey, Severity, WorkOutput, WorkReply};
 use super::id::UnitId;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
@@ -73,6 +75,24 @@ impl Workceptor {
                 reader.parked = false;
             }
             self.drive_reader(client);
+        }
+    }
+
+    /// Output was written: readers that wait at its beginning get it without reading the file again.
+    pub(super) fn pass_results(&mut self, id: &UnitId, offset: u64, data: &Bytes) {
+        let Some(unit) = self.units.get(id) else { return };
+        for client in unit.readers.iter().copied().collect::<Vec<_>>() {
+            if let Some(Client::Reading(reader)) = self.clients.get_mut(&client)
+                && reader.pos == offset
+                && !reader.reading
+            {
+                let piece = data.slice(..data.len().min(reader.window));
+                reader.pos += piece.len() as u64;
+                reader.window -= piece.len();
+                if !piece.is_empty() {
+                    self.out.push_back(WorkOutput::ResultsData(client, piece));
+                }
+            }
         }
     }
 

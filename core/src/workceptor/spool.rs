@@ -4,10 +4,11 @@ use alloc::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 
+use super::READ_MAX;
 use super::api::{ClientKey, SessionKey};
 
-/// Most bytes in one write: 256 KiB.
-const WRITE_MAX: usize = 256 << 10;
+/// Most bytes in one write of several pieces.
+const WRITE_MAX: usize = READ_MAX;
 
 /// Who sends a unit's stdin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -75,18 +76,25 @@ impl Writer {
         if self.writing.is_some() {
             return None;
         }
-        let first = self.queue.pop_front()?;
-        let fits = |next: Option<&Bytes>, len: usize| next.is_some_and(|next| len + next.len() <= WRITE_MAX);
-        let data = if fits(self.queue.front(), first.len()) {
-            let mut all = BytesMut::from(first);
-            while fits(self.queue.front(), all.len())
-                && let Some(next) = self.queue.pop_front()
-            {
-                all.extend_from_slice(&next);
+        let mut first = self.queue.pop_front()?;
+        let mut len = first.len();
+        let more = self.queue.iter().take_while(|next| {
+            len += next.len();
+            len <= WRITE_MAX
+        });
+        let data = match more.count() {
+            0 if first.len() > WRITE_MAX => {
+                self.queue.push_front(first.split_off(WRITE_MAX));
+                first
             }
-            all.freeze()
-        } else {
-            first
+            0 => first,
+            more => {
+                let pieces = || core::iter::once(&first).chain(self.queue.iter().take(more));
+                let mut all = BytesMut::with_capacity(pieces().map(Bytes::len).sum());
+                pieces().for_each(|piece| all.extend_from_slice(piece));
+                self.queue.drain(..more);
+                all.freeze()
+            }
         };
         self.writing = Some(data.clone());
         Some((self.written, data))
@@ -97,11 +105,11 @@ impl Writer {
         self.writing.clone().map(|data| (self.written, data))
     }
 
-    /// The write succeeded; how many bytes it was.
-    pub(super) fn finish(&mut self) -> usize {
-        let len = self.writing.take().map_or(0, |data| data.len());
-        self.written += len as u64;
-        len
+    /// The write succeeded: where it was, and what.
+    pub(super) fn finish(&mut self) -> (u64, Bytes) {
+        let (offset, data) = (self.written, self.writing.take().unwrap_or_default());
+        self.written += data.len() as u64;
+        (offset, data)
     }
 
     /// Whether everything received is in the file.
@@ -132,6 +140,7 @@ impl Spool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use alloc::{vec, vec::Vec};
 
     #[test]
     fn small_pieces_are_gathered_while_a_write_is_under_way() {
@@ -141,12 +150,26 @@ mod tests {
         writer.push(Bytes::from_static(b"cd"));
         writer.push(Bytes::from_static(b"ef"));
         assert_eq!(writer.start(), None);
-        assert_eq!(writer.finish(), 2);
+        assert_eq!(writer.finish(), (10, Bytes::from_static(b"ab")));
         assert_eq!(writer.start(), Some((12, Bytes::from_static(b"cdef"))));
         assert_eq!(writer.again(), Some((12, Bytes::from_static(b"cdef"))));
-        assert_eq!(writer.finish(), 4);
+        assert_eq!(writer.finish().0, 12);
         assert!(writer.is_idle());
         assert_eq!((writer.written(), writer.received()), (16, 16));
+    }
+
+    #[test]
+    fn long_pieces_are_cut() {
+        let mut writer = Writer::default();
+        writer.push(Bytes::from(vec![1; WRITE_MAX - 1]));
+        writer.push(Bytes::from(vec![2; WRITE_MAX + 2]));
+        let mut lengths = Vec::new();
+        while let Some((_, data)) = writer.start() {
+            lengths.push(data.len());
+            writer.finish();
+        }
+        assert_eq!(lengths, [WRITE_MAX - 1, WRITE_MAX, 2]);
+        assert_eq!(writer.written(), 2 * WRITE_MAX as u64 + 1);
     }
 
     #[test]

@@ -130,13 +130,14 @@ impl Workceptor {
             self.log(Severity::Error, format!("unit {id}: cannot write its stdin: {error}"));
             return self.stdin_failed(id, &error);
         }
-        let len = spool.file.finish();
+        let (offset, data) = spool.file.finish();
         let source = spool.source;
         match source {
-            Source::Client(client) => self.out.push_back(WorkOutput::StdinCredit(client, len)),
+            Source::Client(client) => self.out.push_back(WorkOutput::StdinCredit(client, data.len())),
             Source::Channel(session, channel) => self.wake_channel(session, channel),
             Source::Nobody => {}
         }
+        self.pass_stdin(id, offset, &data);
         self.pump_stdin(id);
         self.advance_remote(id);
     }
@@ -182,10 +183,39 @@ impl Workceptor {
         }
         if let Some(remote) = unit.remote.as_mut() {
             remote.stdin_total = Some(spool.file.written());
-            self.update(id, Change::StdinComplete, true);
+            self.update(id, Change::StdinComplete, false);
         } else {
             self.start_command(id);
         }
+    }
+
+    /// That stdin is complete is written, so that no death of this process hides it: the executor may hear of it while it is
+    /// made durable. Whoever submitted the unit waits for both.
+    pub(super) fn stdin_recorded(&mut self, id: &UnitId) {
+        if self.units.get(id).is_some_and(|unit| unit.remote.is_some()) {
+            self.task(id, Purpose::SyncStdin, UnitTask::Sync);
+        }
+    }
+
+    pub(super) fn stdin_synced(&mut self, id: &UnitId, result: UnitTaskResult) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(remote) = unit.remote.as_mut() else { return };
+        if result == UnitTaskResult::Done {
+            remote.stdin_durable = true;
+            if unit.record.extra.remote().is_some_and(|extra| extra.remote_started) {
+                self.tell_started(id);
+            } else {
+                self.expect_start(id);
+            }
+        } else if !unit.is_complete() {
+            let error = failure(result);
+            self.log(
+                Severity::Error,
+                format!("unit {id}: cannot make its stdin durable: {error}"),
+            );
+            self.start_failed(id, &error);
+        }
+        self.advance(id);
     }
 
     /// A start that did not get beyond this node.

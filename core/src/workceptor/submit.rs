@@ -218,7 +218,9 @@ impl Workceptor {
         }
         self.released.remove(&id);
         self.units.insert(id.clone(), unit);
-        self.task(&id, Purpose::Create, UnitTask::Create { record });
+        // Another node sends a submission again that it finds lost here; the first barrier is that of the start.
+        let sync = !matches!(source, Source::Channel(..));
+        self.task(&id, Purpose::Create, UnitTask::Create { record, sync });
         // The session is opened while the client still sends.
         self.advance_remote(&id);
     }

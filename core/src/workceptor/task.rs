@@ -16,10 +16,13 @@ use super::tombstone::Tombstone;
 /// A task about one unit's directory or runner.
 #[derive(Clone, PartialEq, Debug)]
 pub enum UnitTask {
-    /// Make the directory with a first record; durable when answered. Fails with [`UnitError::Exists`] if it is there.
+    /// Make the directory with a first record. Fails with [`UnitError::Exists`] if it is there.
     Create {
         /// The first record.
         record: Record,
+        /// Whether it is durable when answered. Otherwise it is with the first barrier; until then a crash of the machine may
+        /// leave nothing of it.
+        sync: bool,
     },
     /// Write `data` at `offset` of `stdin`; not synced.
     WriteStdin {
@@ -38,6 +41,9 @@ pub enum UnitTask {
         /// Whether this is a barrier.
         sync: bool,
     },
+    /// A barrier behind changes that were made without: `stdin`, `stdout` (if they exist) and the record are durable when
+    /// answered.
+    Sync,
     /// Read up to `max` bytes of `stdin` at `offset`; fewer at the end of the file.
     ReadStdin {
         /// Byte offset.
@@ -111,7 +117,7 @@ pub enum UnitError {
 /// The answer to a [`UnitTask`].
 #[derive(Clone, PartialEq, Debug)]
 pub enum UnitTaskResult {
-    /// Done (`Create`, `WriteStdin`, `DropStdin`, `WriteOutput`, `Cancel`, `Remove`, `Bury`).
+    /// Done (`Create`, `WriteStdin`, `DropStdin`, `Sync`, `WriteOutput`, `Cancel`, `Remove`, `Bury`).
     Done,
     /// The record as it now is (`Update`).
     Record(Record),

@@ -25,7 +25,7 @@ impl Units {
     pub(super) fn run(&mut self, id: &UnitId, task: UnitTask) -> UnitTaskResult {
         match task {
             UnitTask::Create { .. } if self.0.contains_key(id) => UnitTaskResult::Failed(UnitError::Exists),
-            UnitTask::Create { record } => {
+            UnitTask::Create { record, .. } => {
                 let directory = Directory {
                     record,
                     ..Directory::default()
@@ -123,9 +123,11 @@ fn in_directory(directory: &mut Directory, task: UnitTask) -> UnitTaskResult {
             alive: false,
             same_boot: true,
         },
-        UnitTask::Cancel | UnitTask::Create { .. } | UnitTask::Remove { .. } | UnitTask::Bury { .. } => {
-            UnitTaskResult::Done
-        }
+        UnitTask::Sync
+        | UnitTask::Cancel
+        | UnitTask::Create { .. }
+        | UnitTask::Remove { .. }
+        | UnitTask::Bury { .. } => UnitTaskResult::Done,
     }
 }
 

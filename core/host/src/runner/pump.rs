@@ -15,6 +15,8 @@ use highway::{HighwayHash as _, HighwayHasher, Key};
 use rustix::io::Errno;
 use rustix::pipe::SpliceFlags;
 
+use crate::store::start_writeback;
+
 /// Size of the buffer; the pipe itself is given the same.
 pub(super) const BUFFER: usize = 256 << 10;
 
@@ -259,6 +261,7 @@ impl Pump {
                 Ok(0) => self.hashed = self.written,
                 Ok(count) => {
                     self.hasher.append(&self.buffer[..count]);
+                    start_writeback(&self.file, self.hashed, count as u64);
                     self.hashed += count as u64;
                 }
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}

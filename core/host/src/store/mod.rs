@@ -3,23 +3,30 @@
 mod handles;
 mod released;
 mod scan;
+mod shared_sync;
 mod unit_dir;
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use highway::{HighwayHash as _, HighwayHasher, Key};
 use receptor_core::workceptor::{Tombstone, UnitError, UnitId, UnitTask, UnitTaskResult};
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
 
 use crate::atomic::sync_dir;
 use crate::epoch;
 use crate::error_text::path_text;
 use handles::{Content, Handles};
 use released::Released;
+use shared_sync::SharedSync;
 
+pub(crate) use handles::start_writeback;
 pub use scan::Scan;
 pub use unit_dir::UnitDir;
 
@@ -35,6 +42,10 @@ pub struct UnitStore {
     dir: PathBuf,
     handles: Handles,
     released: Released,
+    /// Makes the names of units durable.
+    names: SharedSync,
+    /// Units that no barrier has made durable yet.
+    fresh: Mutex<BTreeSet<UnitId>>,
 }
 
 impl UnitStore {
@@ -63,6 +74,8 @@ impl UnitStore {
             dir,
             handles: Handles::default(),
             released: Released::default(),
+            names: SharedSync::default(),
+            fresh: Mutex::default(),
         })
     }
 
@@ -94,6 +107,8 @@ impl UnitStore {
             // The units are worth more than what is known of those that are gone.
             Err(error) => scan.problems.push(error),
         }
+        // Of units that an earlier process did not live to make durable, the names.
+        sync_dir(&self.dir).map_err(|error| path_text("fsync", &self.dir, &error))?;
         Ok(scan)
     }
 
@@ -102,10 +117,14 @@ impl UnitStore {
         let dir = self.unit_dir(unit);
         let done = |()| UnitTaskResult::Done;
         let result = match task {
-            UnitTask::Create { record } => dir
-                .create(&record)
-                .and_then(|()| self.sync(UnitError::Missing))
-                .map(done),
+            UnitTask::Create { record, sync: false } => dir.create(&record).map(|()| {
+                self.fresh().insert(unit.clone());
+                UnitTaskResult::Done
+            }),
+            UnitTask::Create { record, sync: true } => dir.create(&record).and_then(|()| {
+                let synced = dir.sync(|| self.sync_names());
+                synced.map(done).inspect_err(|_| dir.discard())
+            }),
             UnitTask::WriteStdin { offset, data } => self.write(unit, Content::Stdin, offset, &data).map(done),
             UnitTask::DropStdin => self.drop_stdin(unit).map(done),
             UnitTask::WriteOutput { offset, data } => self.write(unit, Content::Stdout, offset, &data).map(done),
@@ -115,7 +134,12 @@ impl UnitStore {
             UnitTask::ReadOutput { offset, max } => {
                 self.read(unit, Content::Stdout, offset, max).map(UnitTaskResult::Data)
             }
+            UnitTask::Update { change, sync: true } if self.fresh().contains(unit) => dir
+                .first_update(&change)
+                .and_then(|record| self.first_barrier(unit, &dir).map(|()| UnitTaskResult::Record(record))),
             UnitTask::Update { change, sync } => dir.update(&change, sync).map(UnitTaskResult::Record),
+            UnitTask::Sync if self.fresh().contains(unit) => self.first_barrier(unit, &dir).map(done),
+            UnitTask::Sync => dir.sync(|| Ok(())).map(done),
             UnitTask::HashOutput { len } => self.hash(unit, len),
             UnitTask::Remove { tombstone } => self.remove(unit, tombstone.as_ref()).map(done),
             UnitTask::Bury { tombstone } => self
@@ -130,31 +154,48 @@ impl UnitStore {
         result.unwrap_or_else(UnitTaskResult::Failed)
     }
 
+    /// The whole unit is durable, its name included.
+    fn first_barrier(&self, unit: &UnitId, dir: &UnitDir) -> Result<(), UnitError> {
+        dir.sync(|| self.sync_names())?;
+        self.fresh().remove(unit);
+        Ok(())
+    }
+
     fn write(&self, unit: &UnitId, content: Content, offset: u64, data: &[u8]) -> Result<(), UnitError> {
         let path = self.path(unit, content);
         let file = self.handles.create(unit, content, &path)?;
-        file.write_all_at(data, offset)
+        file.write(offset, data)
             .map_err(|error| UnitError::Io(path_text("write", &path, &error)))
     }
 
     fn drop_stdin(&self, unit: &UnitId) -> Result<(), UnitError> {
         let path = self.path(unit, Content::Stdin);
         let file = self.handles.create(unit, Content::Stdin, &path)?;
-        file.set_len(0)
+        file.file
+            .set_len(0)
             .map_err(|error| UnitError::Io(path_text("truncate", &path, &error)))
     }
 
     fn read(&self, unit: &UnitId, content: Content, offset: u64, max: usize) -> Result<Bytes, UnitError> {
         let path = self.path(unit, content);
         let failed = |error: io::Error| UnitError::Io(path_text("read", &path, &error));
-        let Some(file) = self.handles.open(unit, content, &path)? else {
+        let Some(opened) = self.handles.open(unit, content, &path)? else {
             return Ok(Bytes::new());
         };
         // No more is allocated than there is to read.
-        let left = file.metadata().map_err(failed)?.len().saturating_sub(offset);
-        let mut data = vec![0; usize::try_from(left).unwrap_or(usize::MAX).min(max)];
-        let read = read_full(&file, offset, &mut data).map_err(failed)?;
-        data.truncate(read);
+        let left = opened.file.metadata().map_err(failed)?.len().saturating_sub(offset);
+        let want = usize::try_from(left).unwrap_or(usize::MAX).min(max);
+        let mut data = Vec::with_capacity(want);
+        while data.len() < want {
+            let at = offset + data.len() as u64;
+            match rustix::io::pread(&opened.file, spare_capacity(&mut data), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error.into())),
+            }
+        }
+        // The allocator may have given more room.
+        data.truncate(max);
         Ok(data.into())
     }
 
@@ -163,14 +204,18 @@ impl UnitStore {
         let failed = |error: io::Error| UnitError::Io(path_text("read", &path, &error));
         let mut hasher = HighwayHasher::new(Key::default());
         let mut size = 0;
-        if let Some(file) = self.handles.open(unit, Content::Stdout, &path)? {
+        if let Some(opened) = self.handles.open(unit, Content::Stdout, &path)? {
+            let file = &opened.file;
             size = file.metadata().map_err(failed)?.len();
             let end = size.min(len);
+            if let Some(checksum) = opened.checksum(end) {
+                return Ok(UnitTaskResult::Hash { checksum, size });
+            }
             let mut block = vec![0; HASH_BLOCK];
             let mut offset = 0;
             while offset < end {
                 let want = usize::try_from(end - offset).unwrap_or(usize::MAX).min(HASH_BLOCK);
-                let read = read_full(&file, offset, &mut block[..want]).map_err(failed)?;
+                let read = read_full(file, offset, &mut block[..want]).map_err(failed)?;
                 if read == 0 {
                     break;
                 }
@@ -194,6 +239,7 @@ impl UnitStore {
             tracing::warn!("the release of unit {unit} is known only until this node stops: {error}");
         }
         self.handles.forget(unit);
+        self.fresh().remove(unit);
         let from = self.dir.join(unit.as_str());
         let to = self.dir.join(format!("{REMOVING}{unit}"));
         let failed = |error: io::Error| UnitError::Io(path_text("remove", &from, &error));
@@ -202,7 +248,7 @@ impl UnitStore {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             renamed => renamed.map_err(failed)?,
         }
-        self.sync(UnitError::Missing)?;
+        self.sync_names()?;
         // The unit is gone already; a leftover is removed by the next scan.
         remove_all(&to).map_err(failed)
     }
@@ -211,11 +257,19 @@ impl UnitStore {
         self.dir.join(unit.as_str()).join(content.file_name())
     }
 
-    fn sync(&self, missing: UnitError) -> Result<(), UnitError> {
-        sync_dir(&self.dir).map_err(|error| match error.kind() {
-            io::ErrorKind::NotFound => missing,
-            _ => UnitError::Io(path_text("fsync", &self.dir, &error)),
-        })
+    /// Makes the names of all units durable, which costs one sync for whoever asks in the meantime.
+    fn sync_names(&self) -> Result<(), UnitError> {
+        self.names
+            .sync(|| sync_dir(&self.dir))
+            .map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => UnitError::Missing,
+                _ => UnitError::Io(path_text("fsync", &self.dir, &error)),
+            })
+    }
+
+    /// The set is whole between any two statements, so a panic elsewhere does no harm to it.
+    fn fresh(&self) -> MutexGuard<'_, BTreeSet<UnitId>> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -13,7 +13,10 @@ fn store(dir: &Path) -> UnitStore {
 fn created(store: &UnitStore, unit: &str) -> UnitId {
     let unit = id(unit);
     let record = Record::command("cat", String::new());
-    assert_eq!(store.run(&unit, UnitTask::Create { record }), UnitTaskResult::Done);
+    assert_eq!(
+        store.run(&unit, UnitTask::Create { record, sync: true }),
+        UnitTaskResult::Done
+    );
     unit
 }
 
@@ -51,7 +54,7 @@ fn a_created_unit_has_the_classic_layout_and_modes() {
     assert_eq!(mode(&path.join("status")), 0o600);
     let record = Record::command("cat", String::new());
     assert_eq!(
-        failed_with(store.run(&unit, UnitTask::Create { record })),
+        failed_with(store.run(&unit, UnitTask::Create { record, sync: true })),
         UnitError::Exists
     );
     let result = store.run(
@@ -284,4 +287,99 @@ fn directories_without_a_record_are_units_that_failed_if_a_unit_has_left_somethi
         UnitTaskResult::Done
     );
     assert!(!dir.path().join("node-1/unit1").exists());
+}
+
+/// What a crash of the machine leaves of a unit that no barrier had made durable, with the lock only if a change came before.
+fn unborn(dir: &Path, unit: &str, record: &[u8], stdin: &[u8]) -> PathBuf {
+    let path = dir.join("node-1").join(unit);
+    fs::create_dir_all(&path).unwrap();
+    fs::write(path.join("status"), record).unwrap();
+    fs::write(path.join("stdin"), stdin).unwrap();
+    path
+}
+
+#[test]
+fn a_unit_without_a_barrier_becomes_durable_with_its_first() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let unit = id("abc12345");
+    let record = Record::command("cat", String::new());
+    let create = UnitTask::Create { record, sync: false };
+    assert_eq!(store.run(&unit, create), UnitTaskResult::Done);
+    let path = dir.path().join("node-1/abc12345");
+    let write = UnitTask::WriteStdin {
+        offset: 0,
+        data: Bytes::from_static(b"input"),
+    };
+    assert_eq!(store.run(&unit, write), UnitTaskResult::Done);
+    assert!(store.fresh().contains(&unit));
+    let start = |sync| UnitTask::Update {
+        change: Change::Starting,
+        sync,
+    };
+    assert!(matches!(store.run(&unit, start(true)), UnitTaskResult::Record(_)));
+    assert!(!store.fresh().contains(&unit));
+    assert!(
+        !path.join("status.lock").exists(),
+        "a crash would look like that of a unit that counts"
+    );
+    assert!(matches!(
+        failed_with(store.run(&unit, start(true))),
+        UnitError::Refused(_)
+    ));
+    assert!(path.join("status.lock").exists());
+    assert_eq!(store.run(&unit, UnitTask::Sync), UnitTaskResult::Done);
+    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert_eq!(failed_with(store.run(&unit, UnitTask::Sync)), UnitError::Missing);
+}
+
+#[test]
+fn what_a_crash_leaves_of_a_unit_without_a_barrier_goes_and_damaged_units_stay() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let record = Record::command("cat", String::new()).to_json();
+    let gone = [
+        unborn(dir.path(), "empty", b"", b""),
+        unborn(dir.path(), "stdin", b"", b"input"),
+        unborn(dir.path(), "zeros", &[0; 300], b"input"),
+    ];
+    let kept = [
+        unborn(dir.path(), "whole", &record, b"input"),
+        unborn(dir.path(), "garbage", b"{", b"input"),
+        unborn(dir.path(), "locked", b"", b"input"),
+        unborn(dir.path(), "ran", b"", b"input"),
+    ];
+    fs::write(kept[2].join("status.lock"), "").unwrap();
+    fs::write(kept[3].join("stdout"), "").unwrap();
+    let scan = store.scan().unwrap();
+    assert_eq!(scan.problems, [] as [String; 0]);
+    assert!(gone.iter().all(|path| !path.exists()));
+    assert!(kept.iter().all(|path| path.exists()));
+    assert_eq!(scan.units.len(), kept.len());
+}
+
+#[test]
+fn the_checksum_of_what_was_written_in_order_is_known_and_of_anything_else_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let unit = created(&store, "abc12345");
+    let expected = |data: &[u8]| HighwayHasher::new(Key::default()).hash64(data);
+    let write = |offset, data: &'static [u8]| {
+        let data = Bytes::from_static(data);
+        store.run(&unit, UnitTask::WriteOutput { offset, data });
+    };
+    let hash = |len| match store.run(&unit, UnitTask::HashOutput { len }) {
+        UnitTaskResult::Hash { checksum, size } => (checksum, size),
+        other => panic!("{other:?}"),
+    };
+    write(0, b"some ");
+    write(5, b"output");
+    assert_eq!(hash(11), (expected(b"some output"), 11));
+    assert_eq!(hash(u64::MAX), (expected(b"some output"), 11));
+    assert_eq!(hash(4), (expected(b"some"), 11));
+    write(0, b"same");
+    assert_eq!(hash(11), (expected(b"same output"), 11));
+    store.handles.forget(&unit);
+    write(11, b"!");
+    assert_eq!(hash(12), (expected(b"same output!"), 12));
 }

@@ -51,8 +51,7 @@ impl UnitDir {
         fs::metadata(self.stdout()).map_or(0, |found| found.len())
     }
 
-    /// Makes the directory with a first record, all durable except the directory's own name. Leaves nothing behind if it
-    /// fails.
+    /// Makes the directory with a first record. Leaves nothing behind if it fails.
     pub(super) fn create(&self, record: &Record) -> Result<(), UnitError> {
         DirBuilder::new()
             .mode(0o700)
@@ -62,14 +61,19 @@ impl UnitDir {
                 _ => UnitError::Io(path_text("mkdir", &self.path, &error)),
             })?;
         self.fill(record).map_err(|error| {
-            // Best effort; the error that counts is the first.
-            let _ = fs::remove_dir_all(&self.path);
+            self.discard();
             UnitError::Io(error)
         })
     }
 
-    /// The files of a new unit. The record comes last and is synced as it stands, without a temporary name: before this
-    /// returns nobody was told of the unit, and [`UnitDir::is_unborn`] knows what a crash leaves.
+    /// Takes a creation back.
+    pub(super) fn discard(&self) {
+        // Best effort; the error that counts is the first.
+        let _ = fs::remove_dir_all(&self.path);
+    }
+
+    /// The files of a new unit. The record comes last and has no temporary name: before the first barrier nobody relies on
+    /// the unit, and [`UnitDir::is_unborn`] knows what a crash leaves.
     fn fill(&self, record: &Record) -> Result<(), String> {
         let failed = |name: &str, error: &io::Error| path_text("write", &self.path.join(name), error);
         // There is always a `stdin`, empty if nothing is sent: the command gets it as its input (`work.md` §7).
@@ -81,24 +85,33 @@ impl UnitDir {
                 .open(self.path.join(name))
         };
         create("stdin").map_err(|error| failed("stdin", &error))?;
-        let synced = create(STATUS).and_then(|mut file| {
-            file.write_all(&record.to_json())?;
-            file.sync_all()?;
-            atomic::sync_dir(&self.path)
-        });
-        synced.map_err(|error| failed(STATUS, &error))
+        create(STATUS)
+            .and_then(|mut file| file.write_all(&record.to_json()))
+            .map_err(|error| failed(STATUS, &error))
     }
 
-    /// Whether this is what a crash left of a unit that was just being made: nothing but an empty record or payload. No
-    /// lock either, which every classic unit has from its first moment.
+    /// Whether this is what a crash left of a unit that no barrier had made durable: a record that never came to the disk,
+    /// perhaps with some stdin. No lock either, which a unit of ours has from its first change after that barrier on, and
+    /// a classic unit from its first moment.
     pub(super) fn is_unborn(&self) -> bool {
-        let is_empty = |entry: io::Result<fs::DirEntry>| {
-            entry.is_ok_and(|entry| {
-                (entry.file_name() == STATUS || entry.file_name() == "stdin")
-                    && entry.metadata().is_ok_and(|file| file.is_file() && file.len() == 0)
-            })
+        let Ok(entries) = fs::read_dir(&self.path) else {
+            return false;
         };
-        fs::read_dir(&self.path).is_ok_and(|mut entries| entries.all(is_empty))
+        let mut has_bytes = false;
+        for entry in entries {
+            let Ok(entry) = entry else { return false };
+            let name = entry.file_name();
+            if name != STATUS && name != "stdin" && name != TEMPORARY {
+                return false;
+            }
+            match entry.metadata() {
+                Ok(file) if file.is_file() => has_bytes |= file.len() > 0,
+                _ => return false,
+            }
+        }
+        // Where a file system loses the bytes of a file it may keep its length.
+        let lost = fs::read(self.path.join(STATUS)).is_ok_and(|record| record.iter().all(|&byte| byte == 0));
+        lost || !has_bytes
     }
 
     /// Whether there is a record, readable or not.
@@ -146,24 +159,55 @@ impl UnitDir {
         written.map(|()| record)
     }
 
+    /// A change before the first barrier. There is nothing durable to protect and nobody else who reads or writes, so it takes
+    /// no lock: that is made with the first change after the barrier.
+    pub(super) fn first_update(&self, change: &Change) -> Result<Record, UnitError> {
+        let _lock = self.path.join(LOCK).exists().then(|| self.lock()).transpose()?;
+        let mut record = self.read_locked()?;
+        if record.apply(change).is_err() {
+            return Err(UnitError::Refused(record));
+        }
+        atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), false)
+            .map_err(|error| self.failed("write", STATUS, &error))?;
+        Ok(record)
+    }
+
     /// Syncs what there is of `stdin` and `stdout` beside the new record, not one after the other: a file system with a
     /// journal makes one transaction of them.
     fn replace_synced(&self, record: &[u8]) -> Result<(), UnitError> {
+        let prepared = self.beside_content(|| {
+            atomic::prepare(&self.path, TEMPORARY, record).map_err(|error| self.failed("write", STATUS, &error))
+        });
+        // The record is only in place once what it tells of is durable.
+        prepared?;
+        atomic::commit(&self.path, TEMPORARY, STATUS).map_err(|error| self.failed("write", STATUS, &error))
+    }
+
+    /// Makes the unit durable as it stands, and meanwhile whatever else is wanted.
+    pub(super) fn sync(&self, other: impl FnOnce() -> Result<(), UnitError>) -> Result<(), UnitError> {
+        self.beside_content(|| {
+            File::open(self.path.join(STATUS))
+                .and_then(|file| file.sync_all())
+                .map_err(|error| self.failed("fsync", STATUS, &error))?;
+            atomic::sync_dir(&self.path).map_err(|error| self.failed("fsync", "", &error))?;
+            other()
+        })
+    }
+
+    /// Syncs what there is of `stdin` and `stdout`, each in a thread, while it does something else.
+    fn beside_content(&self, other: impl FnOnce() -> Result<(), UnitError>) -> Result<(), UnitError> {
         std::thread::scope(|scope| {
             let content = ["stdin", "stdout"].map(|name| {
                 let holds_bytes = fs::metadata(self.path.join(name)).is_ok_and(|file| file.len() > 0);
                 holds_bytes.then(|| scope.spawn(move || self.sync_content(name)))
             });
-            let prepared = atomic::prepare(&self.path, TEMPORARY, record);
+            let done = other();
             for thread in content.into_iter().flatten() {
                 thread
                     .join()
                     .unwrap_or_else(|_| Err(UnitError::Io("fsync: the thread died".into())))?;
             }
-            // The record is only in place once what it tells of is durable.
-            prepared
-                .and_then(|()| atomic::commit(&self.path, TEMPORARY, STATUS))
-                .map_err(|error| self.failed("write", STATUS, &error))
+            done
         })
     }
 

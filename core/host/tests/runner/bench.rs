@@ -40,7 +40,7 @@ impl Bench {
             unit: UnitId::parse("unit1234").unwrap(),
         };
         let record = Record::command("test", String::new());
-        assert_eq!(bench.run(UnitTask::Create { record }), UnitTaskResult::Done);
+        assert_eq!(bench.run(UnitTask::Create { record, sync: true }), UnitTaskResult::Done);
         let data = Bytes::copy_from_slice(stdin);
         assert_eq!(
             bench.run(UnitTask::WriteStdin { offset: 0, data }),

@@ -169,6 +169,7 @@ fn unit_directories_may_have_long_paths() {
         &unit,
         UnitTask::Create {
             record: Record::command("test", String::new()),
+            sync: true,
         },
     );
     store.run(

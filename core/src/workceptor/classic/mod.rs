@@ -154,7 +154,7 @@ fn needs(unit: &Unit, remote: &mut Remote, waits: bool) -> Needs {
         let size = poll.last.as_ref().map_or(0, |last| last.stdout_size);
         needs.ask = !poll.asked;
         needs.fetch = poll.fetch.is_none() && remote.file.received() < size && !waits;
-    } else if finish.is_some() || poll.submit.is_some() || !extra.stdin_complete {
+    } else if finish.is_some() || poll.submit.is_some() || !remote.stdin_durable {
         // In the middle of something, or too early.
     } else if poll.withdrawing {
         if poll.finish.is_none() && !waits {

@@ -199,6 +199,31 @@ impl Workceptor {
         self.pump_peer(key);
     }
 
+    /// Stdin was written: if the executor waits for just that, it gets it without reading the file again.
+    pub(in super::super) fn pass_stdin(&mut self, id: &UnitId, offset: u64, data: &Bytes) {
+        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(remote) = unit.remote.as_mut() else { return };
+        let Some(line) = remote.line.as_mut() else { return };
+        let Some(peer) = self.peers.get_mut(&remote.node) else {
+            return;
+        };
+        let is_next = unit.stage == Stage::Live && line.accepted && !line.reading && line.stdin_sent == offset;
+        let (true, Some(key)) = (is_next && peer.is_up() && peer.window > CONTROL_RESERVE, peer.key) else {
+            return;
+        };
+        let allowed = usize::try_from(line.stdin_credit.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let piece = data.slice(..data.len().min(allowed).min(peer.window - CONTROL_RESERVE));
+        if piece.is_empty() {
+            return;
+        }
+        let head = stdin_head(line.channel, offset, piece.len());
+        line.stdin_sent += piece.len() as u64;
+        peer.window = peer.window.saturating_sub(head.len() + piece.len());
+        self.out
+            .push_back(WorkOutput::PeerSend(key, Bytes::copy_from_slice(&head)));
+        self.out.push_back(WorkOutput::PeerSend(key, piece));
+    }
+
     pub(in super::super) fn stdin_unreadable(&mut self, id: &UnitId, error: &str) {
         self.log(Severity::Error, format!("unit {id}: cannot read its stdin: {error}"));
         self.start_failed(id, &format!("cannot read stdin: {error}"));

@@ -41,6 +41,13 @@ fn crash_after(target: &str, node: usize, machine: bool, steps: usize) -> bool {
     if was_accepted && !may_fail {
         assert_eq!(state, State::Succeeded, "{what}: {detail}; {:?}", world.logs);
     }
+    if node == S && !machine && world.nodes[E].disk.runs.values().any(|runs| *runs > 0) {
+        assert_eq!(
+            state,
+            State::Succeeded,
+            "{what}: it ran, and that is not known: {detail}"
+        );
+    }
     if was_accepted && !machine && state != State::Succeeded {
         assert_eq!(detail, command::START_UNKNOWN, "{what}");
     }

@@ -47,6 +47,8 @@ pub(super) struct Disk {
     /// How often the command of a unit was really started.
     pub(super) runs: BTreeMap<UnitId, u32>,
     pub(super) full: bool,
+    /// Barriers behind changes fail.
+    pub(super) fail_syncs: bool,
     /// Damages every piece of output that is written while it is above zero.
     pub(super) damage: u32,
     pub(super) boot: u32,
@@ -106,7 +108,10 @@ impl Disk {
         if self.full && grows {
             return no_space();
         }
-        if let UnitTask::Create { record } = task {
+        if self.fail_syncs && task == UnitTask::Sync {
+            return UnitTaskResult::Failed(UnitError::Io("input/output error".into()));
+        }
+        if let UnitTask::Create { record, sync } = task {
             if self.live.contains_key(id) {
                 return UnitTaskResult::Failed(UnitError::Exists);
             }
@@ -114,9 +119,11 @@ impl Disk {
                 record: record.to_json(),
                 ..Dir::default()
             };
-            self.syncs += 1;
             self.live.insert(id.clone(), dir.clone());
-            self.durable.insert(id.clone(), dir);
+            if sync {
+                self.syncs += 1;
+                self.durable.insert(id.clone(), dir);
+            }
             return UnitTaskResult::Done;
         }
         if let UnitTask::Remove {
@@ -135,6 +142,10 @@ impl Disk {
         match task {
             UnitTask::WriteStdin { offset, data } => write_at(&mut dir.stdin, offset, &data),
             UnitTask::DropStdin => dir.stdin.clear(),
+            UnitTask::Sync => {
+                self.syncs += 1;
+                self.durable.insert(id.clone(), dir.clone());
+            }
             UnitTask::WriteOutput { offset, data } => {
                 let mut data = data.to_vec();
                 if self.damage > 0 {

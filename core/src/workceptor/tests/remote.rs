@@ -235,9 +235,9 @@ fn many_units_share_one_session() {
     }
 }
 
-/// Each barrier costs milliseconds: created, accepted with its stdin and final here; created, starting and final there.
+/// Each barrier costs milliseconds: created, accepted with its stdin and final here; starting and final there.
 #[test]
-fn a_unit_costs_three_barriers_on_each_node() {
+fn a_unit_costs_three_barriers_here_and_two_there() {
     let mut world = World::new();
     world.submit(S, NAMES[E], b"abc");
     world.run(1);
@@ -245,7 +245,55 @@ fn a_unit_costs_three_barriers_on_each_node() {
     world.submit(S, NAMES[E], b"abc");
     world.run(1);
     let after = [S, E].map(|node| world.nodes[node].disk.syncs);
-    assert_eq!([after[S] - before[S], after[E] - before[E]], [3, 3]);
+    assert_eq!([after[S] - before[S], after[E] - before[E]], [3, 2]);
+}
+
+/// The executor begins while the submitter's barrier is under way; the client waits for both.
+#[test]
+fn a_client_is_answered_once_what_it_submitted_is_durable() {
+    for target in NAMES {
+        let mut world = World::new();
+        let client = world.submit(S, target, b"its stdin");
+        while world.replies(client).is_empty() {
+            assert!(world.step());
+        }
+        let durable = |world: &World| world.nodes[S].disk.durable.values().next().cloned();
+        assert!(durable(&world).is_some(), "told of a unit that is not durable");
+        while world.replies(client).len() < 2 {
+            assert!(world.step());
+        }
+        assert!(matches!(world.last(client), WorkReply::Started { .. }));
+        let dir = durable(&world).unwrap();
+        assert_eq!(dir.stdin, b"its stdin", "{target}");
+        let record = Record::parse(&dir.record).unwrap();
+        let is_accepted = match &record.extra {
+            Extra::Remote(extra) => extra.stdin_complete,
+            Extra::Command(extra) => extra.starting,
+            Extra::Other(_) => false,
+        };
+        assert!(is_accepted, "{target}: {record:?}");
+    }
+}
+
+/// A disk that fails between the two: the executor may have begun, so it is told to end.
+#[test]
+fn a_unit_whose_stdin_cannot_be_made_durable_fails_and_is_ended_at_its_executor() {
+    let mut world = World::new();
+    world.command.endless = true;
+    let client = world.submit(S, NAMES[E], b"abc");
+    world.nodes[S].disk.fail_syncs = true;
+    world.run(5);
+    assert!(
+        matches!(world.last(client), WorkReply::Error(_)),
+        "{:?}",
+        world.replies(client)
+    );
+    world.nodes[S].disk.fail_syncs = false;
+    world.run(60);
+    let (_, here) = world.only(S).unwrap();
+    assert_eq!(here.record.state, State::Failed, "{:?}", here.record);
+    let (_, there) = world.only(E).unwrap();
+    assert_eq!(there.record.state, State::Canceled, "{:?}", there.record);
 }
 
 #[test]

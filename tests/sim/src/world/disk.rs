@@ -88,7 +88,7 @@ impl Disk {
             return UnitTaskResult::Failed(UnitError::Io(format!("write {id}: no space left on device")));
         }
         match task {
-            UnitTask::Create { record } => {
+            UnitTask::Create { record, sync } => {
                 if self.current.contains_key(id) {
                     return UnitTaskResult::Failed(UnitError::Exists);
                 }
@@ -99,7 +99,9 @@ impl Disk {
                         ..Directory::default()
                     },
                 );
-                self.sync(id);
+                if sync {
+                    self.sync(id);
+                }
                 UnitTaskResult::Done
             }
             UnitTask::Remove { tombstone } => {
@@ -114,7 +116,7 @@ impl Disk {
             }
             task => match self.current.get_mut(id) {
                 Some(dir) => {
-                    let synced = matches!(task, UnitTask::Update { sync: true, .. });
+                    let synced = matches!(task, UnitTask::Update { sync: true, .. } | UnitTask::Sync);
                     let result = in_directory(dir, task);
                     if synced {
                         self.sync(id);
@@ -131,6 +133,7 @@ fn in_directory(dir: &mut Directory, task: UnitTask) -> UnitTaskResult {
     match task {
         UnitTask::WriteStdin { offset, data } => write_at(&mut dir.stdin, offset, &data),
         UnitTask::WriteOutput { offset, data } => write_at(&mut dir.stdout, offset, &data),
+        UnitTask::Sync => UnitTaskResult::Done,
         UnitTask::DropStdin => {
             dir.stdin.clear();
             UnitTaskResult::Done

@@ -455,7 +455,10 @@ impl World {
             Task::Unit(unit, task) => {
                 let synced = matches!(
                     task,
-                    UnitTask::Create { .. } | UnitTask::Remove { .. } | UnitTask::Update { sync: true, .. }
+                    UnitTask::Create { sync: true, .. }
+                        | UnitTask::Remove { .. }
+                        | UnitTask::Update { sync: true, .. }
+                        | UnitTask::Sync
                 );
                 let result = TaskResult::Unit(host.disk.run(&unit, task));
                 let at = if synced { self.now + disk_time } else { soon };
