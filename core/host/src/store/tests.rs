@@ -289,6 +289,35 @@ fn directories_without_a_record_are_units_that_failed_if_a_unit_has_left_somethi
     assert!(!dir.path().join("node-1/unit1").exists());
 }
 
+#[test]
+fn a_record_that_becomes_shorter_is_written_in_its_place_and_read_as_it_was_meant() {
+    use std::os::unix::fs::MetadataExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let store = store(dir.path());
+    let unit = id("abc12345");
+    let mut record = Record::remote(receptor_core::workceptor::RemoteExtra::default());
+    record.detail = "a detail that is longer than the next ".repeat(8);
+    let create = UnitTask::Create { record, sync: true };
+    assert_eq!(store.run(&unit, create), UnitTaskResult::Done);
+    let status = store.unit_dir(&unit).path().join("status");
+    let (inode, length) = fs::metadata(&status).map(|found| (found.ino(), found.len())).unwrap();
+    let update = |change, sync| match store.run(&unit, UnitTask::Update { change, sync }) {
+        UnitTaskResult::Record(record) => record,
+        other => panic!("{other:?}"),
+    };
+    let short = update(Change::StdinComplete, false);
+    assert_eq!(store.unit_dir(&unit).read().unwrap(), short);
+    let found = fs::metadata(&status).unwrap();
+    assert_eq!((found.ino(), found.len()), (inode, length));
+    // A barrier replaces the file, and so does a record that does not fit into a page.
+    let expired = Change::Expired {
+        detail: "x".repeat(5000),
+    };
+    let long = update(expired, false);
+    assert_eq!(store.unit_dir(&unit).read().unwrap(), long);
+    assert_ne!(fs::metadata(&status).unwrap().ino(), inode);
+}
+
 /// What a crash of the machine leaves of a unit that no barrier had made durable, with the lock only if a change came before.
 fn unborn(dir: &Path, unit: &str, record: &[u8], stdin: &[u8]) -> PathBuf {
     let path = dir.join("node-1").join(unit);
@@ -329,7 +358,10 @@ fn a_unit_without_a_barrier_becomes_durable_with_its_first() {
     ));
     assert!(path.join("status.lock").exists());
     assert_eq!(store.run(&unit, UnitTask::Sync), UnitTaskResult::Done);
-    assert_eq!(store.run(&unit, UnitTask::Remove), UnitTaskResult::Done);
+    assert_eq!(
+        store.run(&unit, UnitTask::Remove { tombstone: None }),
+        UnitTaskResult::Done
+    );
     assert_eq!(failed_with(store.run(&unit, UnitTask::Sync)), UnitError::Missing);
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use receptor_core::workceptor::{Change, Record, UnitError};
@@ -13,6 +13,10 @@ use crate::error_text::path_text;
 const STATUS: &str = "status";
 const TEMPORARY: &str = "status.tmp";
 const LOCK: &str = "status.lock";
+
+/// Longest record that a change without a barrier writes in its place: what lies within a page is written as a whole or not
+/// at all, whenever the process is killed.
+const IN_PLACE: usize = 4096;
 
 /// The directory of one unit.
 #[derive(Clone, Debug)]
@@ -139,36 +143,51 @@ impl UnitDir {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
             Err(error) => return Err(self.failed("open", LOCK, &error)),
         };
-        self.read_locked()
+        self.read_locked().map(|(record, _)| record)
     }
 
     /// Applies a change to the record under the lock. With `sync`, `stdin` and `stdout`, if they exist, and then the
     /// record are durable on return.
     pub fn update(&self, change: &Change, sync: bool) -> Result<Record, UnitError> {
         let _lock = self.lock()?;
-        let mut record = self.read_locked()?;
-        if record.apply(change).is_err() {
-            return Err(UnitError::Refused(record));
-        }
-        let written = if sync {
-            self.replace_synced(&record.to_json())
+        let (record, before) = self.changed(change)?;
+        if sync {
+            self.replace_synced(&record.to_json())?;
         } else {
-            atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), false)
-                .map_err(|error| self.failed("write", STATUS, &error))
+            self.replace_unsynced(record.to_json(), before)?;
+        }
+        Ok(record)
+    }
+
+    /// The record as it is after a change, and its length before. The caller holds the lock.
+    fn changed(&self, change: &Change) -> Result<(Record, usize), UnitError> {
+        let (mut record, length) = self.read_locked()?;
+        match record.apply(change) {
+            Ok(()) => Ok((record, length)),
+            Err(_) => Err(UnitError::Refused(record)),
+        }
+    }
+
+    /// A new file for each of the changes that a unit goes through in a second would cost more than all the rest of it.
+    fn replace_unsynced(&self, mut record: Vec<u8>, before: usize) -> Result<(), UnitError> {
+        let length = record.len().max(before);
+        let written = if length > IN_PLACE {
+            atomic::replace(&self.path, STATUS, TEMPORARY, &record, false)
+        } else {
+            // Blanks, which mean nothing at the end of a record, instead of a file cut in a second step.
+            record.resize(length, b' ');
+            let file = OpenOptions::new().write(true).open(self.path.join(STATUS));
+            file.and_then(|file| file.write_all_at(&record, 0))
         };
-        written.map(|()| record)
+        written.map_err(|error| self.failed("write", STATUS, &error))
     }
 
     /// A change before the first barrier. There is nothing durable to protect and nobody else who reads or writes, so it takes
     /// no lock: that is made with the first change after the barrier.
     pub(super) fn first_update(&self, change: &Change) -> Result<Record, UnitError> {
         let _lock = self.path.join(LOCK).exists().then(|| self.lock()).transpose()?;
-        let mut record = self.read_locked()?;
-        if record.apply(change).is_err() {
-            return Err(UnitError::Refused(record));
-        }
-        atomic::replace(&self.path, STATUS, TEMPORARY, &record.to_json(), false)
-            .map_err(|error| self.failed("write", STATUS, &error))?;
+        let (record, before) = self.changed(change)?;
+        self.replace_unsynced(record.to_json(), before)?;
         Ok(record)
     }
 
@@ -233,9 +252,12 @@ impl UnitDir {
         Ok(lock)
     }
 
-    fn read_locked(&self) -> Result<Record, UnitError> {
+    /// The record, and its length in the file.
+    fn read_locked(&self) -> Result<(Record, usize), UnitError> {
         let text = fs::read(self.path.join(STATUS)).map_err(|error| self.failed("read", STATUS, &error))?;
-        Record::parse(&text).map_err(|text| UnitError::Io(format!("read {}: {text}", self.path.join(STATUS).display())))
+        let record = Record::parse(&text)
+            .map_err(|text| UnitError::Io(format!("read {}: {text}", self.path.join(STATUS).display())))?;
+        Ok((record, text.len()))
     }
 
     fn sync_content(&self, name: &str) -> Result<(), UnitError> {
