@@ -152,6 +152,10 @@ pub mod netceptor;
 pub mod node;
 pub mod quic;
 pub mod rng;
+#[cfg(feature = "sabotage")]
+pub mod sabotage;
+#[cfg(not(feature = "sabotage"))]
+mod sabotage;
 pub mod service;
 pub mod stream;
 #[cfg(test)]

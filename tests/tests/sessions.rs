@@ -26,7 +26,7 @@ fn a_node_whose_end_nobody_heard_of_is_back_within_three_seconds() {
         let left = world.start(node("left", &[listener("left")]));
         let right = world.start(node("right", &[peer("left")]));
         world.run_for(Duration::from_secs(30));
-        world.vanish(right);
+        world.crash(right);
         // The time to boot.
         world.run_for(Duration::from_secs(1));
         assert_eq!(connections(&mut world, left), 1, "nobody heard of it");

@@ -136,6 +136,8 @@ pub enum RouteVerdict {
     Process,
     /// It would be accepted, but for another session with this node. Nothing has changed: tell it again, or close.
     Contested(NodeId),
+    /// The peer says that it has not heard of us as its neighbour: tell it again. The update is not otherwise processed.
+    Hello,
     /// Send a reject and close; the link is lost if the peer had been accepted.
     Reject(Refusal),
 }
@@ -248,6 +250,7 @@ impl Session {
                 };
                 match (self.take(cause), refusal) {
                     (Action::Process, _) => RouteVerdict::Process,
+                    (Action::Hello, _) => RouteVerdict::Hello,
                     (Action::Reject, Some(refusal)) => RouteVerdict::Reject(refusal),
                     _ => RouteVerdict::Ignore,
                 }
@@ -407,8 +410,8 @@ mod tests {
         assert!(s.on_message(Instant::ZERO));
         assert_eq!(
             route(&mut s, "dear", "dear", None),
-            RouteVerdict::Ignore,
-            "a late hello"
+            RouteVerdict::Hello,
+            "a late hello, or one that was not answered because the answer was lost"
         );
         assert_eq!(route(&mut s, "else", "dear", None), RouteVerdict::Process);
         assert_eq!(s.state(), State::Up1);

@@ -81,8 +81,9 @@ pub const TABLE: &[(State, Cause, Action, State)] = &[
     (Up1, Cause::OtherMessage, Action::Process, Up1),
     (Up1, Cause::Undecodable, Action::Log, Up1),
     (Up1, Cause::ForwarderChanged, Action::Reject, Closed),
-    // A late hello, sent before the peer had accepted us.
-    (Up1, Cause::NotListed, Action::Ignore, Up1),
+    // A late hello, sent before the peer had accepted us; or our word that we have accepted it was lost, which no other
+    // message would ever repeat.
+    (Up1, Cause::NotListed, Action::Hello, Up1),
     (Up1, Cause::CostMismatch, Action::Reject, Closed),
     (Up1, Cause::Listed, Action::Process, Up2),
     (Up1, Cause::OtherNode, Action::Process, Up1),

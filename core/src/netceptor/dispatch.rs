@@ -7,6 +7,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::{Class, Owner, Route, Router, RouterOutput};
 use crate::id::{LinkId, NameHash, PortId, ServiceName};
+use crate::sabotage::{self, Bug};
 use crate::time::Now;
 use crate::wire::classic::Unreachable;
 use crate::wire::data::{self, HEADER_LEN, Header, MAX_HOPS};
@@ -108,7 +109,9 @@ impl Router {
         match self.forwarding.route(to) {
             Route::Via(link) => match data::hops(frame).checked_sub(1) {
                 Some(hops) => {
-                    data::set_hops(frame, hops);
+                    if !sabotage::is(Bug::KeepsHops) {
+                        data::set_hops(frame, hops);
+                    }
                     DataVerdict::Forward(link)
                 }
                 None => self.expired(now, frame),

@@ -50,6 +50,7 @@ use crate::config::Limits;
 use crate::deadline::Deadline;
 use crate::id::{LinkId, NameHash, NodeId, PortId, ServiceName};
 use crate::rng::Rng;
+use crate::sabotage::{self, Bug};
 use crate::time::{Instant, Now};
 use crate::wire::classic::{Ext, RoutingUpdate};
 use crate::wire::data::Header;
@@ -463,6 +464,9 @@ impl Router {
     }
 
     fn compute_paths(&mut self, now: Now) {
+        if sabotage::is(Bug::KeepsOldPaths) && now.mono > Instant::from_millis(5000) {
+            return;
+        }
         self.paths_last = Some(now.mono);
         let mut hops: Vec<FirstHop> = (self.neighbours.iter())
             .map(|(&link, neighbour)| FirstHop {

@@ -10,6 +10,7 @@ use crate::control::PingReply;
 use crate::error::CallerError;
 use crate::id::{CommandId, NodeId, PortId, ServiceName};
 use crate::netceptor::{ProbeToken, TraceHop};
+use crate::sabotage::{self, Bug};
 use crate::time::{Duration, Now};
 
 /// Advertised type of datagram services (`wire.md` §9).
@@ -124,6 +125,12 @@ impl Node {
                     },
                     PingReply::Failure(error) => Reply::Error(error),
                 };
+                if sabotage::is(Bug::AnswersTwice) {
+                    self.outputs.push_back(Output::Reply(id, reply.clone()));
+                }
+                if sabotage::is(Bug::AnswersNever) && id.0.is_multiple_of(8) {
+                    return;
+                }
                 self.outputs.push_back(Output::Reply(id, reply));
             }
             None => {}

@@ -6,6 +6,7 @@ use super::Node;
 use super::io::{Output, PipeOutput};
 use crate::id::{CommandId, PipeId};
 use crate::quic::{ConnectionId, ToEndpoint};
+use crate::sabotage::{self, Bug};
 use crate::stream::{Stream, StreamId, code};
 use crate::time::Now;
 
@@ -54,7 +55,9 @@ impl Node {
                 let pipe = self.pipes.get_mut(&id)?;
                 let data = pipe.read()?;
                 if !pipe.is_gone() {
-                    self.outputs.push_back(Output::Pipe(id, PipeOutput::Credit(data.len())));
+                    let times = if sabotage::is(Bug::GrantsTwice) { 2 } else { 1 };
+                    let credit = PipeOutput::Credit(times * data.len());
+                    self.outputs.push_back(Output::Pipe(id, credit));
                 }
                 Some(data)
             }
@@ -174,6 +177,9 @@ impl Node {
                 if let Some(pipe) = self.pipes.get_mut(&id)
                     && pipe.abort()
                 {
+                    if sabotage::is(Bug::EndsResets) {
+                        self.outputs.push_back(Output::Pipe(id, PipeOutput::Eof));
+                    }
                     self.outputs.push_back(Output::Pipe(id, PipeOutput::Close));
                 }
             }

@@ -45,6 +45,7 @@ use crate::error::CallerError;
 use crate::id::{BackendId, LinkId, NameHash, NodeId, PipeId, PortId, ServiceIndex, ServiceName, TaskId};
 use crate::netceptor::ProbeToken;
 use crate::rng::Rng;
+use crate::sabotage::{self, Bug};
 use crate::service::Services;
 use crate::stream;
 use crate::time::{Instant, Now};
@@ -257,7 +258,11 @@ impl Node {
         }
         self.net
             .next_deadline()
-            .min(self.streams.next_deadline())
+            .min(if sabotage::is(Bug::ForgetsTimers) {
+                Deadline::Idle
+            } else {
+                self.streams.next_deadline()
+            })
             .min(self.work.next_deadline())
             .min(self.races.next_deadline())
             .min(Deadline::at(
@@ -309,7 +314,9 @@ impl Node {
 
     fn timeouts(&mut self, now: Now) {
         self.net.handle_timeout(now);
-        self.streams.handle_timeout(now.mono);
+        if !sabotage::is(Bug::KeepsTimers) {
+            self.streams.handle_timeout(now.mono);
+        }
         self.unmute(now);
         self.handshake_timeouts(now);
         self.end_cancelled(now);

@@ -212,6 +212,48 @@ mod tests {
     }
 
     #[test]
+    fn a_peer_that_comes_before_the_last_listener_is_bound_is_not_sent_away() {
+        use crate::config::{Backend, BackendKind, Config};
+        use crate::id::LinkId;
+        use crate::node::io::{Input, LinkInput, LinkOutput};
+
+        let mut config = Config::new("node".into());
+        let listeners = ["one", "two"].map(|bind| Backend::new(BackendKind::listener(bind)));
+        config.backends = listeners.into();
+        let mut node = Node::new(config, [0; 32], Now::default()).unwrap();
+        let mut bound = 0;
+        let mut sent = Vec::new();
+        while let Some(output) = node.poll_output() {
+            match output {
+                Output::Task(id, Task::Listen { backend, address, .. }) if bound == 0 => {
+                    bound += 1;
+                    let listening = TaskResult::Listening(address);
+                    node.handle(Now::default(), Input::Done(id, listening)).unwrap();
+                    let up = LinkInput::Up {
+                        backend,
+                        remote: "peer".into(),
+                        certified: None,
+                    };
+                    node.handle(Now::default(), Input::Link(LinkId(7), up)).unwrap();
+                }
+                Output::Task(_, Task::Listen { .. }) => {}
+                Output::Task(id, Task::StoreEpoch(_)) => {
+                    node.handle(Now::default(), Input::Done(id, TaskResult::Stored))
+                        .unwrap();
+                }
+                Output::Task(id, task) => node.handle(Now::default(), Input::Done(id, task.decline())).unwrap(),
+                Output::Link(link, output) => {
+                    assert_ne!(output, LinkOutput::Close, "{link:?}");
+                    node.pull_frames(Now::default(), link, 1 << 16, &mut sent);
+                }
+                Output::Event(Event::Started) => panic!("one listener is not bound"),
+                _ => {}
+            }
+        }
+        assert_eq!((bound, sent.len()), (1, 1), "the peer is greeted");
+    }
+
+    #[test]
     fn a_clock_set_back_does_not_lower_the_epoch() {
         assert_eq!(epoch(Wall::from_secs(1), 0, Some(u64::MAX - 1)), u64::MAX);
         assert_eq!(epoch(Wall::from_secs(1), 0, Some(77 << 24)), (77 << 24) + 1);

@@ -1,5 +1,6 @@
 //! Changes of records, and what follows once they are written.
 
+use crate::sabotage::{self, Bug};
 use alloc::format;
 use alloc::string::String;
 
@@ -15,6 +16,7 @@ use super::{Purpose, Workceptor, failure};
 
 impl Workceptor {
     pub(super) fn update(&mut self, id: &UnitId, change: Change, sync: bool) {
+        let sync = sync && !sabotage::is(Bug::SkipsSync);
         let purpose = Purpose::Update {
             change: change.clone(),
             sync,

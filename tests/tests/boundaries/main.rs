@@ -31,6 +31,7 @@ const LEAFS: &[&str] = &[
     "error",
     "config",
     "firewall",
+    "sabotage",
     "table_text",
 ];
 

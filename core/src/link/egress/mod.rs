@@ -24,6 +24,7 @@ use foldhash::fast::FixedState;
 
 use self::flows::{Flows, Turn};
 use self::store::{SLOT_BYTES, Store};
+use crate::sabotage::{self, Bug};
 use crate::time::Instant;
 use crate::wire::data;
 
@@ -172,6 +173,9 @@ impl Egress {
 
     /// Memory that data may be in.
     fn room(&self, budget: &Budget) -> usize {
+        if sabotage::is(Bug::IgnoresLimits) {
+            return usize::MAX;
+        }
         self.limit.min(budget.share())
     }
 
@@ -279,6 +283,9 @@ impl Egress {
     }
 
     fn own_room(&self) -> usize {
+        if sabotage::is(Bug::IgnoresLimits) {
+            return usize::MAX;
+        }
         (OWN_BYTES + self.flows.own() * OWN_FLOW_BYTES).min(self.limit / 2)
     }
 

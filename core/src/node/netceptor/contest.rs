@@ -177,7 +177,7 @@ impl Netceptor {
         match verdict {
             RouteVerdict::Accepted { peer, cost } => self.accept_link(now, newer, peer, cost, update),
             RouteVerdict::Reject(refusal) => self.close_link(now, newer, &refusal, true),
-            RouteVerdict::Ignore | RouteVerdict::Process | RouteVerdict::Contested(_) => {}
+            RouteVerdict::Ignore | RouteVerdict::Process | RouteVerdict::Hello | RouteVerdict::Contested(_) => {}
         }
     }
 

@@ -91,7 +91,6 @@ pub struct Netceptor {
     max_links: usize,
     max_unaccepted: usize,
     proxies: ProxySettings,
-    begun: bool,
     backends: Backends,
     links: Links,
     pub(super) router: Router,
@@ -122,7 +121,6 @@ impl Netceptor {
             max_links: limits.links,
             max_unaccepted: limits.unaccepted_links,
             proxies: config.proxies.clone(),
-            begun: false,
             links: Links::new(limits.link_queue_bytes, limits.node_queue_bytes, rng.next_u64()),
             backends: Backends::new(config, rng.fork()),
             router,
@@ -133,14 +131,14 @@ impl Netceptor {
     }
 
     /// Speaks as the run of this epoch from now on. Epochs never repeat and never fall (`wire.md` §8): make it durable
-    /// first. Called again when [`NetOutput::StoreEpoch`] asks for it.
+    /// first. Called again when [`NetOutput::StoreEpoch`] asks for it. From the first time on links are taken: a peer may come
+    /// as soon as the first listener is bound, and one that is sent away then takes it for a refusal.
     pub fn begin(&mut self, now: Now, epoch: u64) {
         self.router.set_epoch(now, epoch);
     }
 
-    /// Takes links and dials peers from now on.
+    /// Dials peers from now on.
     pub fn open(&mut self, now: Now) {
-        self.begun = true;
         self.tell_datagrams(now);
         self.backends.start_dialing(now.mono);
         self.dial_due(now);
@@ -184,7 +182,7 @@ impl Netceptor {
             self.shut_link(id);
             return Ok(());
         }
-        if self.links.len() > self.max_links || !self.begun {
+        if self.links.len() > self.max_links || self.router.epoch() == 0 {
             self.log(
                 Level::Warning,
                 alloc::format!(

@@ -11,6 +11,7 @@ use crate::link::transport::{Url, proxy_for};
 use crate::link::{Priority, Refusal, RouteVerdict, TimeoutVerdict};
 use crate::netceptor::DataVerdict;
 use crate::node::io::{Level, LinkOutput};
+use crate::sabotage::{self, Bug};
 use crate::time::Now;
 use crate::wire::classic::{self, RoutingUpdate};
 use crate::wire::extended::FRAME_TARGET;
@@ -19,6 +20,9 @@ use crate::wire::{self, Kind};
 impl Netceptor {
     /// What depends on a link that is gone or closing.
     pub(super) fn drop_neighbour(&mut self, now: Now, id: LinkId) {
+        if sabotage::is(Bug::CriesOut) {
+            self.log(Level::Error, alloc::format!("link {} is lost", id.0));
+        }
         self.router.link_lost(now, id);
         self.outputs.push_back(NetOutput::Lost(id));
     }
@@ -78,6 +82,7 @@ impl Netceptor {
         match verdict {
             RouteVerdict::Ignore => {}
             RouteVerdict::Process => self.router.on_route(now, id, &update),
+            RouteVerdict::Hello => self.greet(now, id),
             RouteVerdict::Reject(refusal) => self.close_link(now, id, &refusal, true),
             RouteVerdict::Contested(peer) => self.contest(now, id, peer, update),
             RouteVerdict::Accepted { peer, cost } => self.accept_link(now, id, peer, cost, &update),
@@ -107,6 +112,11 @@ impl Netceptor {
             self.close_link(now, id, &Refusal::NoRoom, true);
         }
         self.links.set_extended(id, self.router.is_extended(id));
+    }
+
+    fn greet(&mut self, now: Now, id: LinkId) {
+        let hello = self.router.hello(now);
+        self.push(id, Priority::Control, BytesMut::from(&hello[..]));
     }
 
     /// Closes a link with a reason in the log, after a reject message if the table of sessions says so.
@@ -147,10 +157,7 @@ impl Netceptor {
             let Some(link) = self.links.live(id) else { continue };
             match link.session.handle_timeout(now.mono) {
                 TimeoutVerdict::Nothing => {}
-                TimeoutVerdict::Hello => {
-                    let hello = self.router.hello(now);
-                    self.push(id, Priority::Control, BytesMut::from(&hello[..]));
-                }
+                TimeoutVerdict::Hello => self.greet(now, id),
                 TimeoutVerdict::Close(refusal) => self.close_link(now, id, &refusal, false),
             }
             self.links.rearm(id);

@@ -6,30 +6,37 @@
 mod disk;
 mod host;
 mod network;
+mod observed;
+mod pipes;
 mod quic;
 mod runner;
 mod secure;
+mod tasks;
 mod trace;
+mod wires;
 mod work;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use bytes::BytesMut;
 use receptor_core::config::Config;
 use receptor_core::id::{LinkId, PipeId, TaskId};
 use receptor_core::node::Node;
 use receptor_core::node::io::{Command, Input, Reply, TaskResult};
-use receptor_core::rng::Rng;
 use receptor_core::time::{Duration, Instant, Now, Wall};
-use receptor_core::workceptor::{RunnerEvent, UnitId};
+use receptor_core::workceptor::{ProcessIdentity, RunnerEvent, UnitId, UnitTask};
 
 pub use disk::Disk;
 pub use host::Host;
 pub use network::{LinkOptions, Network};
+pub use observed::{Observed, Seen};
+pub use pipes::PipeEnd;
 use quic::StandIn;
 pub use trace::Trace;
+use wires::Travelling;
 pub use work::produced;
+
+use crate::chance::chance;
 
 /// Index of a node in its world; stays the same across restarts.
 pub type NodeIndex = usize;
@@ -37,10 +44,12 @@ pub type NodeIndex = usize;
 /// Something that will happen.
 #[derive(Debug)]
 enum Happening {
-    Frame {
+    /// Something comes to the end of its wire.
+    Arrive(Travelling),
+    /// What was held up is tried again.
+    Release {
         to: NodeIndex,
         link: LinkId,
-        frame: BytesMut,
     },
     LinkDown {
         to: NodeIndex,
@@ -56,13 +65,45 @@ enum Happening {
         node: NodeIndex,
         task: TaskId,
         address: String,
+        since: Instant,
+    },
+    /// A task about a unit's files takes effect.
+    Disk {
+        node: NodeIndex,
+        task: TaskId,
+        unit: UnitId,
+        what: UnitTask,
+        answer: Instant,
+    },
+    StoreEpoch {
+        node: NodeIndex,
+        task: TaskId,
+        epoch: u64,
+    },
+    Attach {
+        node: NodeIndex,
+        task: TaskId,
+        unit: UnitId,
+        identity: ProcessIdentity,
+    },
+    /// A slow reader has taken something.
+    Drained {
+        node: NodeIndex,
+        pipe: PipeId,
+        bytes: usize,
     },
     Task {
         node: NodeIndex,
         task: TaskId,
         result: TaskResult,
     },
+    /// A runner takes its next step.
     Runner {
+        node: NodeIndex,
+        unit: UnitId,
+        pid: u32,
+    },
+    RunnerSays {
         node: NodeIndex,
         unit: UnitId,
         event: RunnerEvent,
@@ -102,7 +143,7 @@ impl Ord for Scheduled {
 #[derive(Debug)]
 pub struct World {
     now: Instant,
-    rng: Rng,
+    seed: u64,
     queue: BinaryHeap<Reverse<Scheduled>>,
     order: u64,
     hosts: Vec<Host>,
@@ -110,6 +151,7 @@ pub struct World {
     pub network: Network,
     /// What happened.
     pub trace: Trace,
+    observed: Option<Vec<Observed>>,
 }
 
 /// Wall clock at the start of every world: 2023-11-14T22:13:20Z.
@@ -118,16 +160,15 @@ const WALL_START: Wall = Wall::from_secs(1_700_000_000);
 impl World {
     /// An empty world.
     pub fn new(seed: u64) -> Self {
-        let mut bytes = [0; 32];
-        bytes[..8].copy_from_slice(&seed.to_le_bytes());
         Self {
             now: Instant::ZERO,
-            rng: Rng::from_seed(bytes),
+            seed,
             queue: BinaryHeap::new(),
             order: 0,
             hosts: Vec::new(),
-            network: Network::default(),
+            network: Network::new(seed),
             trace: Trace::default(),
+            observed: None,
         }
     }
 
@@ -136,10 +177,17 @@ impl World {
         self.now.since(Instant::ZERO)
     }
 
-    fn clocks(&self) -> Now {
+    /// Virtual time, as the nodes' monotonic clocks show it.
+    pub fn now(&self) -> Instant {
+        self.now
+    }
+
+    fn clocks(&self, index: NodeIndex) -> Now {
+        let ahead = self.hosts.get(index).map_or(0, |host| host.wall_ahead);
+        let wall = (WALL_START + self.elapsed()).as_nanos();
         Now {
             mono: self.now,
-            wall: WALL_START + self.elapsed(),
+            wall: Wall::from_nanos(wall.saturating_add_signed(ahead)),
         }
     }
 
@@ -147,35 +195,31 @@ impl World {
     pub fn start(&mut self, mut config: Config) -> NodeIndex {
         config.quic = true;
         let index = self.hosts.len();
-        let node = Node::new(config.clone(), self.seed(), self.clocks()).expect("a valid configuration");
-        let quic = StandIn::new(self.seed());
-        self.hosts.push(Host::new(config, node, quic));
+        let (node, quic) = self.boot(index, 0, &config);
+        let disk = chance(self.seed, "disk", index as u64, 0);
+        self.hosts.push(Host::new(config, node, quic, disk));
+        self.observe(|| Observed::Started(index));
         self.settle(index);
         index
     }
 
-    fn seed(&mut self) -> [u8; 32] {
-        std::array::from_fn(|_| self.rng.next_u64() as u8)
+    fn boot(&self, index: NodeIndex, life: u64, config: &Config) -> (Node, StandIn) {
+        let seed = |purpose| chance(self.seed, purpose, index as u64, life).fork_seed();
+        let node = Node::new(config.clone(), seed("node"), self.clocks(index)).expect("a valid configuration");
+        (node, StandIn::new(seed("quic")))
     }
 
     /// Kills a node as SIGKILL does: its links and pipes are gone, its disk and its runners stay.
     pub fn kill(&mut self, index: NodeIndex) {
         self.trace.note(self.now, index, "killed", 0);
-        let links = self.hosts[index].die();
-        for link in links {
+        for link in self.hosts[index].die() {
             self.cut(index, link, "connection reset");
         }
         self.network.unbind(index);
-    }
-
-    /// Cuts the power so that nobody hears of it: the other ends of its links stay as they are.
-    pub fn vanish(&mut self, index: NodeIndex) {
-        self.trace.note(self.now, index, "vanished", 0);
-        for link in self.hosts[index].die() {
-            self.network.forget_end(index, link);
-        }
-        self.network.unbind(index);
-        self.hosts[index].lose_power();
+        self.observe(|| Observed::Stopped {
+            node: index,
+            by_power_cut: false,
+        });
     }
 
     /// Tells a node that its program ends. Run on for a moment, then [`World::kill`] it, as an adapter flushes and closes.
@@ -183,21 +227,54 @@ impl World {
         self.input(index, Input::Shutdown);
     }
 
-    /// Cuts the power: as [`World::kill`], and what was not synced is lost, and so are the runners.
+    /// Cuts the power: nobody at the other end of a link learns of it, of what was not synced any part is lost, and the
+    /// runners are gone. The machine stays off until [`World::restart`].
     pub fn crash(&mut self, index: NodeIndex) {
-        self.kill(index);
+        self.trace.note(self.now, index, "crashed", 0);
+        for link in self.hosts[index].die() {
+            self.network.remove(index, link);
+        }
+        self.network.unbind(index);
         self.hosts[index].lose_power();
+        self.observe(|| Observed::Stopped {
+            node: index,
+            by_power_cut: true,
+        });
     }
 
     /// Starts a killed or crashed node again.
     pub fn restart(&mut self, index: NodeIndex) {
         assert!(!self.hosts[index].is_up(), "node {index} is running");
-        let (config, seed) = (self.hosts[index].config.clone(), self.seed());
-        let node = Node::new(config, seed, self.clocks()).expect("a valid configuration");
-        let quic = StandIn::new(self.seed());
+        let (node, quic) = self.boot(index, self.hosts[index].life, &self.hosts[index].config);
         self.hosts[index].boot(node, quic);
         self.trace.note(self.now, index, "restarted", 0);
+        self.observe(|| Observed::Started(index));
         self.settle(index);
+    }
+
+    /// Stops a node's process for some time, as SIGSTOP or a machine without time for it does. What comes waits.
+    pub fn freeze(&mut self, index: NodeIndex, time: Duration) {
+        let until = self.now + time;
+        let host = &mut self.hosts[index];
+        host.frozen_until = host.frozen_until.max(until);
+        self.trace.note(self.now, index, "frozen ms", time.as_millis() as usize);
+    }
+
+    /// Goes on with a node that is stopped.
+    pub fn thaw(&mut self, index: NodeIndex) {
+        self.hosts[index].frozen_until = self.now;
+    }
+
+    /// Sets a node's wall clock: so many seconds ahead of the world's, or behind it.
+    pub fn set_clock(&mut self, index: NodeIndex, ahead: i64) {
+        self.hosts[index].wall_ahead = ahead.saturating_mul(1_000_000_000);
+        self.trace.line(self.now, index, format_args!("clock {ahead} s ahead"));
+    }
+
+    /// The node with this name.
+    fn named(&self, name: &str) -> Option<NodeIndex> {
+        let name = name.split('/').next().unwrap_or(name);
+        self.hosts.iter().position(|host| host.config.node_id.as_str() == name)
     }
 
     /// The node and what surrounds it.
@@ -282,6 +359,11 @@ impl World {
         self.input(index, Input::Pipe(pipe, receptor_core::node::io::PipeInput::Closed));
     }
 
+    /// Forgets a pipe that the node has closed.
+    pub fn forget(&mut self, index: NodeIndex, pipe: PipeId) {
+        self.hosts[index].forget_pipe(pipe);
+    }
+
     /// One control command on a connection of its own: the lines of the answer, without the greeting.
     pub fn control(&mut self, index: NodeIndex, line: &str) -> String {
         let pipe = self.open_control(index);
@@ -300,47 +382,6 @@ impl World {
         self.hosts[index]
             .pipe(pipe)
             .map_or(String::new(), |p| String::from_utf8_lossy(&p.inbox).into_owned())
-    }
-
-    /// Cuts a link for both ends.
-    fn cut(&mut self, index: NodeIndex, link: LinkId, reason: &'static str) {
-        if let Some((peer, peer_link)) = self.network.remove(index, link) {
-            let at = self.now + Duration::from_micros(50);
-            self.schedule(
-                at,
-                peer,
-                Happening::LinkDown {
-                    to: peer,
-                    link: peer_link,
-                    reason,
-                },
-            );
-        }
-    }
-
-    /// Cuts every link between two nodes, as a network failure with a reset does; they may connect anew.
-    pub fn cut_between(&mut self, a: NodeIndex, b: NodeIndex) {
-        for (node, link, peer, peer_link) in self.network.between(a, b) {
-            self.network.remove(node, link);
-            self.schedule(
-                self.now,
-                node,
-                Happening::LinkDown {
-                    to: node,
-                    link,
-                    reason: "connection reset",
-                },
-            );
-            self.schedule(
-                self.now,
-                peer,
-                Happening::LinkDown {
-                    to: peer,
-                    link: peer_link,
-                    reason: "connection reset",
-                },
-            );
-        }
     }
 
     fn schedule(&mut self, at: Instant, node: NodeIndex, what: Happening) {
@@ -375,7 +416,7 @@ impl World {
     }
 
     /// Lets the next thing happen, unless it lies after `end`.
-    fn step(&mut self, end: Instant) -> bool {
+    pub fn step(&mut self, end: Instant) -> bool {
         let Some(Reverse(next)) = self.queue.peek() else {
             return false;
         };
@@ -392,51 +433,77 @@ impl World {
     }
 
     fn happen(&mut self, life: u64, what: Happening) {
-        let alive = |world: &Self, node: NodeIndex| world.hosts[node].is_up() && world.hosts[node].life == life;
+        // Whose process has to do something for it. Machines go on while a process is stopped.
+        let node = match &what {
+            Happening::Arrive(travelling) => travelling.to,
+            Happening::Release { to, .. } | Happening::LinkDown { to, .. } => *to,
+            Happening::Pull { node, .. }
+            | Happening::Connect { node, .. }
+            | Happening::Disk { node, .. }
+            | Happening::StoreEpoch { node, .. }
+            | Happening::Attach { node, .. }
+            | Happening::Drained { node, .. }
+            | Happening::Task { node, .. }
+            | Happening::RunnerSays { node, .. }
+            | Happening::Timeout { node } => *node,
+            Happening::Runner { node, unit, pid } => return self.runner_event(*node, unit.clone(), *pid),
+        };
+        let host = &self.hosts[node];
+        if host.is_up() && host.life == life && host.is_frozen(self.now) {
+            let at = host.frozen_until;
+            return self.schedule(at, node, what);
+        }
+        let is_alive = host.is_up() && host.life == life;
         match what {
-            Happening::Frame { to, link, frame } if alive(self, to) && self.network.contains(to, link) => {
-                if self.network.is_partitioned_link(to, link) {
-                    // The wire is dead: the frame waits as in a TCP retransmission queue.
-                    let at = self.now + Duration::from_millis(200);
-                    self.schedule(at, to, Happening::Frame { to, link, frame });
-                    return;
-                }
-                self.trace.note(self.now, to, "frame", frame.len());
-                self.input(to, Input::Link(link, receptor_core::node::io::LinkInput::Frame(frame)));
-            }
-            // Once per link: its own end may have closed it meanwhile.
-            Happening::LinkDown { to, link, reason } if alive(self, to) && self.hosts[to].links.contains_key(&link) => {
-                self.trace.note(self.now, to, reason, 0);
-                self.hosts[to].links.remove(&link);
-                let reason = reason.to_owned();
-                self.input(
-                    to,
-                    Input::Link(link, receptor_core::node::io::LinkInput::Down { reason }),
-                );
-            }
-            Happening::Pull { node, link } if alive(self, node) => {
+            // The machine answers for a program that is gone.
+            Happening::Arrive(travelling) => self.arrive(travelling),
+            _ if !is_alive => {}
+            Happening::Release { to, link } => self.release(to, link),
+            Happening::LinkDown { to, link, reason } => self.link_down(to, link, reason),
+            Happening::Pull { node, link } => {
                 self.network.wire_free(node, link);
                 self.pull(node, link);
                 self.settle(node);
             }
-            Happening::Connect { node, task, address } if alive(self, node) => self.connect(node, task, &address),
-            Happening::Task { node, task, result } if alive(self, node) => self.input(node, Input::Done(task, result)),
-            Happening::Runner { node, unit, event } => self.runner_event(node, life, unit, event),
-            // A timer that was armed anew is void.
-            Happening::Timeout { node } if alive(self, node) && self.hosts[node].timer == Some(self.now) => {
-                self.hosts[node].timer = None;
-                self.trace.note(self.now, node, "timeout", 0);
-                let now = self.now;
-                self.hosts[node].quic.handle_timeout(now);
-                self.input(node, Input::Timeout);
+            Happening::Connect {
+                node,
+                task,
+                address,
+                since,
+            } => self.connect(node, task, &address, since),
+            Happening::Disk {
+                node,
+                task,
+                unit,
+                what,
+                answer,
+            } => self.disk_effect(node, task, unit, what, answer),
+            Happening::StoreEpoch { node, task, epoch } => self.epoch_stored(node, task, epoch),
+            Happening::Attach {
+                node,
+                task,
+                unit,
+                identity,
+            } => self.attach(node, task, &unit, &identity),
+            Happening::Drained { node, pipe, bytes } => {
+                self.drained(node, pipe, bytes);
+                self.settle(node);
             }
-            _ => {}
+            Happening::Task { node, task, result } => self.input(node, Input::Done(task, result)),
+            Happening::RunnerSays { node, unit, event } => self.runner_says(node, unit, event),
+            // A timer that was armed anew is void.
+            Happening::Timeout { node } => {
+                if self.hosts[node].timer.is_some_and(|at| at <= self.now) {
+                    self.time_out(node);
+                }
+            }
+            Happening::Runner { .. } => {}
         }
     }
 
     /// Hands an input over and carries out what comes of it.
     fn input(&mut self, index: NodeIndex, input: Input) {
-        let now = self.clocks();
+        let now = self.clocks(index);
         if let Some(node) = &mut self.hosts[index].node {
             node.handle(now, input)
                 .unwrap_or_else(|error| panic!("node {index}: {error}"));

@@ -24,6 +24,8 @@ struct Connection {
     inbox: Option<Bytes>,
     finish: bool,
     released: bool,
+    /// The other end has answered, or dialled.
+    is_open: bool,
     undrained: usize,
     eof_told: bool,
 }
@@ -92,6 +94,13 @@ impl StandIn {
             ToEndpoint::Data(id, data) => self.with(now, id, |connection| connection.outbox.push_back(data)),
             ToEndpoint::Eof(id) => self.with(now, id, |connection| connection.finish = true),
             ToEndpoint::Drained(id, bytes) => self.with(now, id, |connection| connection.undrained -= bytes),
+            // Nobody is to believe that this was a stream.
+            ToEndpoint::Release(id) if self.connections.get(&id).is_some_and(|c| !c.is_open) => {
+                if let Some(connection) = self.forget(id) {
+                    self.table.reset(now, connection.stream, code::RELEASED, "");
+                    self.table.release(now, connection.stream);
+                }
+            }
             ToEndpoint::Release(id) => self.with(now, id, |connection| {
                 connection.finish = true;
                 connection.released = true;
@@ -141,6 +150,7 @@ impl StandIn {
             inbox: None,
             finish: false,
             released: false,
+            is_open: id.0 & ACCEPTED != 0,
             undrained: 0,
             eof_told: false,
         };
@@ -181,7 +191,12 @@ impl StandIn {
             TableEvent::Stream(stream, event) => {
                 let Some(&id) = self.by_stream.get(&stream) else { return };
                 match event {
-                    Event::Connected => self.outputs.push_back(FromEndpoint::Opened(id)),
+                    Event::Connected => {
+                        if let Some(connection) = self.connections.get_mut(&id) {
+                            connection.is_open = true;
+                        }
+                        self.outputs.push_back(FromEndpoint::Opened(id));
+                    }
                     Event::Reset { reason, .. } | Event::Lost { reason } => {
                         let connection = self.forget(id);
                         self.table.release(now, stream);

@@ -1,10 +1,15 @@
 //! What happened in a world, for comparing two runs.
 
+use std::fmt::{Arguments, Write as _};
+use std::io::Write as _;
+
 use highway::{HighwayHash, HighwayHasher, Key};
+use receptor_core::id::LinkId;
 use receptor_core::time::Instant;
 
-/// A digest of everything that happened, and the last lines of it.
-#[derive(Debug)]
+use super::observed::Seen;
+
+/// A digest of everything that happened, and the last lines of it; all of them in a file, if one is given.
 pub struct Trace {
     hasher: HighwayHasher,
     /// Lines noted so far.
@@ -12,6 +17,7 @@ pub struct Trace {
     /// Frames delivered so far.
     pub frames: u64,
     last: std::collections::VecDeque<String>,
+    file: Option<std::io::BufWriter<std::fs::File>>,
 }
 
 impl Default for Trace {
@@ -21,20 +27,50 @@ impl Default for Trace {
             lines: 0,
             frames: 0,
             last: Default::default(),
+            file: None,
         }
+    }
+}
+
+impl std::fmt::Debug for Trace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Trace({} lines, {:016x})", self.lines, self.digest())
     }
 }
 
 impl Trace {
     const KEPT: usize = 200;
 
+    /// From now on every line is written there, too.
+    pub fn write_to(&mut self, file: std::fs::File) {
+        self.file = Some(std::io::BufWriter::new(file));
+    }
+
     pub(super) fn note(&mut self, at: Instant, node: usize, what: &str, size: usize) {
-        let line = format!("{at:?} {node} {what} {size}\n");
+        self.line(at, node, format_args!("{what} {size}"));
+    }
+
+    pub(super) fn frame(&mut self, at: Instant, node: usize, link: LinkId, frame: Seen) {
+        self.frames += 1;
+        let hops = frame.header.map_or(-1, |header| i32::from(header.hops));
+        let (len, digest) = (frame.len, frame.digest);
+        self.line(at, node, format_args!("frame {} {len} {hops} {digest:016x}", link.0));
+    }
+
+    /// One line: when, whose, what.
+    pub(super) fn line(&mut self, at: Instant, node: usize, what: Arguments<'_>) {
+        let mut line = if self.last.len() == Self::KEPT {
+            self.last.pop_front().unwrap_or_default()
+        } else {
+            String::new()
+        };
+        line.clear();
+        let _ = writeln!(line, "{at:?} {node} {what}");
         self.hasher.append(line.as_bytes());
         self.lines += 1;
-        self.frames += u64::from(what == "frame");
-        if self.last.len() == Self::KEPT {
-            self.last.pop_front();
+        if let Some(file) = &mut self.file {
+            file.write_all(line.as_bytes())
+                .expect("the trace's file can be written");
         }
         self.last.push_back(line);
     }
