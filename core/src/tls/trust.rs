@@ -132,8 +132,8 @@ fn refusal(error: webpki::Error) -> Error {
         E::CertNotValidYet { time, not_before } => CertificateError::NotValidYetContext { time, not_before },
         E::CertExpired { time, not_after } => CertificateError::ExpiredContext { time, not_after },
         E::InvalidCertValidity => CertificateError::Expired,
-        E::UnknownIssuer => CertificateError::UnknownIssuer,
-        E::InvalidSignatureForPublicKey => CertificateError::BadSignature,
+        // The latter: an authority of the same name, but with another key, say one that was made anew.
+        E::UnknownIssuer | E::InvalidSignatureForPublicKey => CertificateError::UnknownIssuer,
         E::UnsupportedCriticalExtension => CertificateError::UnhandledCriticalExtension,
         E::RequiredEkuNotFound => CertificateError::InvalidPurpose,
         other => return refused(alloc::format!("certificate chain: {other:?}")),
