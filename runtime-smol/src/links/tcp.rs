@@ -123,9 +123,15 @@ pub(crate) async fn accept(listener: &Async<TcpListener>, backend: BackendId, ar
 
 /// Tries all addresses in turn, each for its share of the time.
 pub(crate) async fn connect(address: &str) -> Result<(Async<TcpStream>, String), String> {
+    let targets = resolve(address).await?;
+    let connected = connect_to(&targets).await;
+    connected.map_err(|last| last.unwrap_or_else(|| format!("dial tcp {address}: no such host")))
+}
+
+/// The first of these addresses that answers; or why the last one did not.
+async fn connect_to(targets: &[SocketAddr]) -> Result<(Async<TcpStream>, String), Option<String>> {
     let mut last = None;
     let end = Instant::now() + CONNECT_LIMIT;
-    let targets = resolve(address).await?;
     for (index, &target) in targets.iter().enumerate() {
         let share = tcp::share(end.saturating_duration_since(Instant::now()), targets.len() - index);
         match timeout(share, Async::<TcpStream>::connect(target)).await {
@@ -134,7 +140,7 @@ pub(crate) async fn connect(address: &str) -> Result<(Async<TcpStream>, String),
             Err(_) => last = Some(format!("dial tcp {target}: i/o timeout")),
         }
     }
-    Err(last.unwrap_or_else(|| format!("dial tcp {address}: no such host")))
+    Err(last)
 }
 
 async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
@@ -145,4 +151,26 @@ async fn resolve(address: &str) -> Result<Vec<SocketAddr>, String> {
     spawn_blocking(move || tcp::resolve(&address))
         .await
         .unwrap_or_else(|_| Err("the resolver's thread died".to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_addresses_of_a_name_are_tried_in_turn() {
+        futures_lite::future::block_on(tries_in_turn());
+    }
+
+    async fn tries_in_turn() {
+        let closed = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let open = listener.local_addr().unwrap();
+        let (_stream, remote) = connect_to(&[closed(), open, closed()]).await.unwrap();
+        assert_eq!(remote, open.to_string());
+        let (first, last) = (closed(), closed());
+        let error = connect_to(&[first, last]).await.map(drop).unwrap_err();
+        assert_eq!(error, Some(format!("dial tcp {last}: connect: connection refused")));
+        assert_eq!(connect_to(&[]).await.map(drop).unwrap_err(), None);
+    }
 }
