@@ -66,9 +66,16 @@ pub struct Identity {
 
 impl Default for Authority {
     fn default() -> Self {
+        Self::named("test authority")
+    }
+}
+
+impl Authority {
+    /// One of this name; two of one name have different keys.
+    pub fn named(common: &str) -> Self {
         let key = KeyPair::generate().expect("a key");
         let mut params = CertificateParams::default();
-        params.distinguished_name = name("test authority");
+        params.distinguished_name = name(common);
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let pem = params.self_signed(&key).expect("a certificate").pem();
         Self {

@@ -2,13 +2,16 @@
 //!
 //! | link | run, with either end as the listener |
 //! |---|---|
-//! | UDP; WebSocket; TCP with TLS, with and without client certificates; WebSocket with TLS | routes, ping, a unit with 1 MiB of stdin and output each way; the listener killed and started again |
+//! | UDP; WebSocket; TCP with TLS, with and without client certificates; WebSocket with TLS | routes, ping, a unit with 1 MiB of stdin and output each way, 1 MiB there and back through proxies; the listener killed and started again |
 //! | TCP with TLS, ours listening | a Go node with another node's certificate, which Go would take, is refused |
 
+use std::io::{Read as _, Write as _};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::thread;
 use std::time::Duration;
 
 use receptor_tests::certificates::Authority;
-use receptor_tests::live::{Builder, Node, Scratch, free_port, go_node, until, wait_for_routes};
+use receptor_tests::live::{Builder, Node, PATIENCE, Scratch, free_port, go_node, until, wait_for_routes};
 
 /// A Go node dials again after up to 20 s, and notices a silent link after 21.
 const LIMIT: Duration = Duration::from_secs(180);
@@ -123,13 +126,72 @@ fn pings(from: &Node, to: &Node, name: &str) {
     });
 }
 
+/// A mebibyte there and back, from a `tcp-server` of one to a `tcp-client` of the other.
+fn carries(port: u16, name: &str) {
+    let question = pattern(1 << 20);
+    until(&format!("bytes go over {name}"), LIMIT, || {
+        let socket = TcpStream::connect(("127.0.0.1", port)).map_err(|error| error.to_string())?;
+        socket
+            .set_read_timeout(Some(PATIENCE))
+            .map_err(|error| error.to_string())?;
+        let writer = socket.try_clone().map_err(|error| error.to_string())?;
+        let bytes = question.clone();
+        let writing = thread::spawn(move || (&writer).write_all(&bytes));
+        // A Go node does not pass on a half-close: the end is what was sent.
+        let mut answer = vec![0; question.len()];
+        let read = (&socket).read_exact(&mut answer);
+        let _ = socket.shutdown(Shutdown::Both);
+        let written = writing.join().expect("it does not panic");
+        if answer == question {
+            return Ok(());
+        }
+        Err(format!("{read:?}, {written:?}"))
+    });
+}
+
+/// Sends back what it gets, for all that come.
+fn echo() -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("a bound socket").port();
+    thread::spawn(move || {
+        for socket in listener.incoming().map_while(Result::ok) {
+            thread::spawn(move || {
+                let _ = std::io::copy(&mut &socket, &mut &socket);
+                let _ = socket.shutdown(Shutdown::Write);
+            });
+        }
+    });
+    port
+}
+
+/// With a way in to the other's echo, and a way out to it.
+fn with_echo(builder: Builder, other: &str, port: u16, echo: u16) -> Builder {
+    let port = port.to_string();
+    builder
+        .entity(
+            "tcp-server",
+            &[
+                ("port", &port),
+                ("bindaddr", "127.0.0.1"),
+                ("remotenode", other),
+                ("remoteservice", "echo"),
+            ],
+        )
+        .entity(
+            "tcp-client",
+            &[("service", "echo"), ("address", &format!("127.0.0.1:{echo}"))],
+        )
+}
+
 fn every_kind(ours_listens: bool) {
     let Some(go) = go_node() else { return };
     let authority = Authority::default();
+    let echo = echo();
     for kind in kinds(free_port()) {
         let scratch = Scratch::new();
-        let ours = node(&scratch, &authority, "ours", "ours");
-        let theirs = node(&scratch, &authority, "theirs", "theirs").binary(go);
+        let ways = [free_port(), free_port()];
+        let ours = with_echo(node(&scratch, &authority, "ours", "ours"), "theirs", ways[0], echo);
+        let theirs = with_echo(node(&scratch, &authority, "theirs", "theirs"), "ours", ways[1], echo).binary(go);
         let (listener, peer) = if ours_listens { (ours, theirs) } else { (theirs, ours) };
         let mut listener = entity(listener, &kind.listener).start();
         let peer = entity(peer, &kind.peer).start();
@@ -137,6 +199,9 @@ fn every_kind(ours_listens: bool) {
         for (from, to) in [(&listener, &peer), (&peer, &listener)] {
             pings(from, to, kind.name);
             works(from, to, kind.name);
+        }
+        for way in ways {
+            carries(way, kind.name);
         }
         listener.kill();
         listener.start_again();

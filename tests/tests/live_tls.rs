@@ -4,6 +4,7 @@
 //! |---|---|
 //! | ours – Go, both with certificates | `connect` and remote work both ways; the certificate of another node on either side |
 //! | OpenSSL, TLS 1.2 and 1.3 | `s_client` at our control service's TCP socket, `s_server` behind our `tcp-client` |
+//! | OpenSSL, TLS 1.2 and 1.3, on links | `s_client` at our `tcp-listener`, our `tcp-peer` at `s_server`; the wrong certificate of either |
 //! | the Python client | status, ping and work over TCP with TLS and a client certificate |
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -310,6 +311,143 @@ fn our_proxy_talks_to_openssl() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+}
+
+/// What a program prints until there is `word` in it, or it ends.
+fn printed_until(child: &mut Child, word: &str) -> String {
+    let mut stdout = child.stdout.take().unwrap();
+    let mut printed = Vec::new();
+    let mut buffer = [0; 4096];
+    loop {
+        let text = String::from_utf8_lossy(&printed).into_owned();
+        if text.contains(word) {
+            return text;
+        }
+        match stdout.read(&mut buffer) {
+            Ok(count) if count > 0 => printed.extend_from_slice(&buffer[..count]),
+            _ => return text,
+        }
+    }
+}
+
+/// Ends a program and gives what it complained about.
+fn complaints(mut child: Child) -> String {
+    child.kill().unwrap();
+    let mut said = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut said).unwrap();
+    child.wait().unwrap();
+    said
+}
+
+/// A node's first word over a link.
+const HELLO: &str = r#"{"NodeID":"ours""#;
+
+#[test]
+fn openssl_dials_our_links() {
+    if !has_openssl() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let ca = Authority::new(scratch.path(), "ca");
+    let right = ca.issue("client", &[]);
+    let stranger = Authority::new(scratch.path(), "stranger").issue("client", &[]);
+    for version in ["-tls1_2", "-tls1_3"] {
+        for (shown, reason) in [
+            (Some(&right), None),
+            (None, Some("peer sent no certificates")),
+            (Some(&stranger), Some("x509: certificate signed by unknown authority")),
+        ] {
+            // A node of its own for each: it complains once a second only.
+            let port = free_port().to_string();
+            let address = format!("127.0.0.1:{port}");
+            let listener = [("bindaddr", "127.0.0.1"), ("port", &*port), ("tls", "server")];
+            let place = Scratch::new();
+            let node = with_tls(Builder::new(&place, "ours"), &ca, &ca.node("ours"))
+                .entity("tcp-listener", &listener)
+                .start();
+            let mut arguments = vec![
+                "s_client",
+                "-connect",
+                &address,
+                "-CAfile",
+                &ca.cert,
+                "-verify_return_error",
+            ];
+            arguments.extend(["-verify_hostname", "localhost", "-quiet", version]);
+            if let Some(Identity { cert, key }) = shown {
+                arguments.extend(["-cert", cert, "-key", key]);
+            }
+            let mut child = openssl(&arguments);
+            let printed = printed_until(&mut child, HELLO);
+            let said = complaints(child);
+            assert_eq!(printed.contains(HELLO), reason.is_none(), "{version}: {printed}{said}");
+            if let Some(reason) = reason {
+                assert!(said.contains("alert"), "{version}: {said}");
+                node.wait_for_log(&["connection from 127.0.0.1:", "refused: tls: ", reason]);
+            }
+        }
+    }
+}
+
+#[test]
+fn our_links_dial_openssl() {
+    if !has_openssl() {
+        return;
+    }
+    let scratch = Scratch::new();
+    let (ca, other) = (
+        Authority::new(scratch.path(), "ca"),
+        Authority::new(scratch.path(), "other"),
+    );
+    for version in ["-tls1_2", "-tls1_3"] {
+        // Whom the server has its certificate from, and whom it believes.
+        for (server, believes) in [(&ca, &ca), (&other, &ca), (&ca, &other)] {
+            let identity = server.issue("server", &["theirs"]);
+            let accept = format!("127.0.0.1:{}", free_port());
+            let mut arguments = vec![
+                "s_server",
+                "-accept",
+                &accept,
+                "-cert",
+                &identity.cert,
+                "-key",
+                &identity.key,
+            ];
+            arguments.extend([
+                "-CAfile",
+                &believes.cert,
+                "-Verify",
+                "1",
+                "-verify_return_error",
+                "-quiet",
+                version,
+            ]);
+            let mut child = openssl(&arguments);
+            let node = with_tls(Builder::new(&scratch, "ours"), &ca, &ca.node("ours"))
+                .entity("tcp-peer", &[("address", &accept), ("tls", "client")])
+                .start();
+            let is_right = std::ptr::eq(server, &ca) && std::ptr::eq(believes, &ca);
+            if is_right {
+                let printed = printed_until(&mut child, HELLO);
+                assert!(printed.contains(HELLO), "{version}: {printed}");
+                child_ends(child);
+                continue;
+            }
+            if std::ptr::eq(server, &other) {
+                let reason = "tls: x509: certificate signed by unknown authority";
+                node.wait_for_log(&["Backend connection failed (will retry): dial ", &accept, reason]);
+            } else {
+                // Under TLS 1.3 it hears after its own handshake that its certificate is not believed.
+                node.wait_for_log(&[&accept, "tls: unknown ca"]);
+            }
+            child_ends(child);
+        }
+    }
+}
+
+fn child_ends(mut child: Child) {
+    child.kill().unwrap();
+    child.wait().unwrap();
 }
 
 #[test]

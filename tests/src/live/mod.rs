@@ -12,6 +12,7 @@
 mod authority;
 mod binary;
 mod control;
+mod http_proxy;
 mod node;
 mod noise;
 mod peers;
@@ -27,6 +28,7 @@ mod wait;
 pub use authority::{Authority, Identity};
 pub use binary::{receptor, unit_runner};
 pub use control::{Control, Submitted, UNIT_LIMIT};
+pub use http_proxy::http_proxy;
 pub use node::{Builder, Exited, Node, WORK_TYPES, chain, neighbours, routes, wait_for_routes};
 pub use noise::{assert_same, noise};
 pub use peers::{aioquic, ansible_runner, go_node, python_client, script};

@@ -43,7 +43,7 @@ fn error(text: &str) -> String {
 fn sections_become_the_same_configuration() {
     let v2 = config(
         "version: 2
-node: {ID: edge7, maxIdleConnectionTimeout: 45s, firewallRules: {action: drop, toNode: no}}
+node: {ID: edge7, strict: true, maxIdleConnectionTimeout: 45s, firewallRules: {action: drop, toNode: no}}
 log-level: {level: warning}
 Control-Services:
 - {filename: edge7.sock, permissions: 0660}
@@ -56,7 +56,7 @@ work-commands: {worktype: reverse, command: rev}
     );
     let v1 = super::super::tests::config(
         "-c f",
-        "- node: {id: edge7, maxidleconnectiontimeout: 45s, firewallrules: [{action: drop, tonode: 'no'}]}
+        "- node: {id: edge7, strict: true, maxidleconnectiontimeout: 45s, firewallrules: [{action: drop, tonode: 'no'}]}
 - log-level: warning
 - control-service: {filename: edge7.sock, permissions: 0660}
 - work-command: {worktype: reverse, command: rev}
@@ -66,6 +66,7 @@ work-commands: {worktype: reverse, command: rev}
 ",
     );
     assert_eq!(v2.node, v1.node);
+    assert!(v2.node.strict && !config("node: {id: a}").node.strict);
     assert_eq!(v2.log_level, Level::Warning);
     assert_eq!(v2.backends, v1.backends);
     assert_eq!(v2.control_services, v1.control_services);

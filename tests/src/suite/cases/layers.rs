@@ -1,6 +1,6 @@
 //! Links over every transport, with TLS and through proxies.
 
-use std::io::{BufRead as _, BufReader, ErrorKind, Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +11,7 @@ use receptor_core::config::{ListenerTransport, PeerTransport, ProxySettings};
 
 use super::links::carries;
 use crate::certificates::Authority;
-use crate::live::{free_port, until};
+use crate::live::{free_port, http_proxy, until};
 use crate::suite::adapter::{Event, Events};
 use crate::suite::{Bench, PATIENCE, Setup, until_reachable, until_unreachable};
 
@@ -234,50 +234,11 @@ pub fn datagrams_that_mean_nothing_harm_nobody(bench: &Bench) {
     carries(&*near, &*far, 100_000);
 }
 
-/// A proxy that leads to `port`, whatever it is asked for, and tells what it was asked.
-fn proxy(port: u16) -> (u16, std::sync::mpsc::Receiver<Vec<String>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
-    let own = listener.local_addr().expect("a bound socket").port();
-    let (asked, questions) = std::sync::mpsc::channel();
-    thread::spawn(move || {
-        for client in listener.incoming() {
-            let Ok(client) = client else { return };
-            let asked = asked.clone();
-            thread::spawn(move || serve(client, port, &asked));
-        }
-    });
-    (own, questions)
-}
-
-fn serve(mut client: TcpStream, port: u16, asked: &std::sync::mpsc::Sender<Vec<String>>) -> Option<()> {
-    let mut reader = BufReader::new(client.try_clone().ok()?);
-    let mut lines = Vec::new();
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        match line.trim_end() {
-            "" => break,
-            line => lines.push(line.to_owned()),
-        }
-    }
-    let _ = asked.send(lines);
-    let mut server = TcpStream::connect(("127.0.0.1", port)).ok()?;
-    client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").ok()?;
-    let (mut from_client, mut to_server) = (reader, server.try_clone().ok()?);
-    thread::spawn(move || {
-        let _ = std::io::copy(&mut from_client, &mut to_server);
-        let _ = to_server.shutdown(std::net::Shutdown::Write);
-    });
-    let _ = std::io::copy(&mut server, &mut client);
-    let _ = client.shutdown(std::net::Shutdown::Both);
-    Some(())
-}
-
 /// With names that only the proxy knows, and credentials.
 pub fn through_an_http_proxy(bench: &Bench) {
     let authority = Authority::default();
     let port = free_port();
-    let (proxy, questions) = proxy(port);
+    let (proxy, questions) = http_proxy(port);
     for (scheme, address, tls) in [
         ("ws", "mesh.invalid:80", None),
         ("wss", "localhost.:443", Some("anyone")),
