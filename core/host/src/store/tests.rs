@@ -290,14 +290,14 @@ fn directories_without_a_record_are_units_that_failed_if_a_unit_has_left_somethi
 }
 
 #[test]
-fn a_record_that_becomes_shorter_is_written_in_its_place_and_read_as_it_was_meant() {
+fn a_record_is_written_in_its_place_until_the_first_barrier_and_never_after_it() {
     use std::os::unix::fs::MetadataExt as _;
     let dir = tempfile::tempdir().unwrap();
     let store = store(dir.path());
     let unit = id("abc12345");
     let mut record = Record::remote(receptor_core::workceptor::RemoteExtra::default());
     record.detail = "a detail that is longer than the next ".repeat(8);
-    let create = UnitTask::Create { record, sync: true };
+    let create = UnitTask::Create { record, sync: false };
     assert_eq!(store.run(&unit, create), UnitTaskResult::Done);
     let status = store.unit_dir(&unit).path().join("status");
     let (inode, length) = fs::metadata(&status).map(|found| (found.ino(), found.len())).unwrap();
@@ -305,17 +305,19 @@ fn a_record_that_becomes_shorter_is_written_in_its_place_and_read_as_it_was_mean
         UnitTaskResult::Record(record) => record,
         other => panic!("{other:?}"),
     };
-    let short = update(Change::StdinComplete, false);
+    // Shorter than before.
+    let short = update(Change::StdinComplete, true);
     assert_eq!(store.unit_dir(&unit).read().unwrap(), short);
     let found = fs::metadata(&status).unwrap();
     assert_eq!((found.ino(), found.len()), (inode, length));
-    // A barrier replaces the file, and so does a record that does not fit into a page.
     let expired = Change::Expired {
-        detail: "x".repeat(5000),
+        detail: "too late".into(),
     };
-    let long = update(expired, false);
-    assert_eq!(store.unit_dir(&unit).read().unwrap(), long);
-    assert_ne!(fs::metadata(&status).unwrap().ino(), inode);
+    let expired = update(expired, false);
+    assert_eq!(store.unit_dir(&unit).read().unwrap(), expired);
+    let found = fs::metadata(&status).unwrap();
+    assert_ne!(found.ino(), inode);
+    assert!(found.len() < length);
 }
 
 /// What a crash of the machine leaves of a unit that no barrier had made durable, with the lock only if a change came before.

@@ -14,7 +14,7 @@ const STATUS: &str = "status";
 const TEMPORARY: &str = "status.tmp";
 const LOCK: &str = "status.lock";
 
-/// Longest record that a change without a barrier writes in its place: what lies within a page is written as a whole or not
+/// Longest record that a change before the first barrier writes in its place: what lies within a page is written as a whole or not
 /// at all, whenever the process is killed.
 const IN_PLACE: usize = 4096;
 
@@ -150,11 +150,12 @@ impl UnitDir {
     /// record are durable on return.
     pub fn update(&self, change: &Change, sync: bool) -> Result<Record, UnitError> {
         let _lock = self.lock()?;
-        let (record, before) = self.changed(change)?;
+        let (record, _) = self.changed(change)?;
         if sync {
             self.replace_synced(&record.to_json())?;
         } else {
-            self.replace_unsynced(record.to_json(), before)?;
+            // Never in its place: a power cut in the middle would cost the record that is durable.
+            self.replace_unsynced(&record.to_json())?;
         }
         Ok(record)
     }
@@ -168,17 +169,22 @@ impl UnitDir {
         }
     }
 
-    /// A new file for each of the changes that a unit goes through in a second would cost more than all the rest of it.
-    fn replace_unsynced(&self, mut record: Vec<u8>, before: usize) -> Result<(), UnitError> {
+    fn replace_unsynced(&self, record: &[u8]) -> Result<(), UnitError> {
+        atomic::replace(&self.path, STATUS, TEMPORARY, record, false)
+            .map_err(|error| self.failed("write", STATUS, &error))
+    }
+
+    /// Writes where the former record stands, of which nothing is durable yet: a new file for each of the changes before the
+    /// first barrier would cost more than all the rest of them.
+    fn overwrite(&self, mut record: Vec<u8>, before: usize) -> Result<(), UnitError> {
         let length = record.len().max(before);
-        let written = if length > IN_PLACE {
-            atomic::replace(&self.path, STATUS, TEMPORARY, &record, false)
-        } else {
-            // Blanks, which mean nothing at the end of a record, instead of a file cut in a second step.
-            record.resize(length, b' ');
-            let file = OpenOptions::new().write(true).open(self.path.join(STATUS));
-            file.and_then(|file| file.write_all_at(&record, 0))
-        };
+        if length > IN_PLACE {
+            return self.replace_unsynced(&record);
+        }
+        // Blanks, which mean nothing at the end of a record, instead of a file cut in a second step.
+        record.resize(length, b' ');
+        let file = OpenOptions::new().write(true).open(self.path.join(STATUS));
+        let written = file.and_then(|file| file.write_all_at(&record, 0));
         written.map_err(|error| self.failed("write", STATUS, &error))
     }
 
@@ -187,7 +193,7 @@ impl UnitDir {
     pub(super) fn first_update(&self, change: &Change) -> Result<Record, UnitError> {
         let _lock = self.path.join(LOCK).exists().then(|| self.lock()).transpose()?;
         let (record, before) = self.changed(change)?;
-        self.replace_unsynced(record.to_json(), before)?;
+        self.overwrite(record.to_json(), before)?;
         Ok(record)
     }
 
