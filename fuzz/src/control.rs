@@ -132,6 +132,10 @@ fn reply(request: &Request, replies: u8) -> Reply {
             WorkRequest::Status { .. } => Reply::Error("unknown work unit".into()),
             WorkRequest::Cancel { .. } => Reply::Cancelled { unit: unit(), pending },
             WorkRequest::Release { .. } => Reply::Released { unit: unit(), pending },
+            WorkRequest::Adopt(_) => Reply::Adopted {
+                unit: unit(),
+                fresh: pending,
+            },
             WorkRequest::Results { .. } => Reply::ResultsStart { unit: unit() },
             WorkRequest::Upgrade { version, .. } => Reply::Upgraded { version: *version },
         },

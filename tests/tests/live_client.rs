@@ -338,6 +338,27 @@ fn the_python_library_works() {
     );
 }
 
+/// Status unknown, adopt, results from where the other one had come to, release, release.
+#[test]
+fn a_controller_takes_over_the_unit_of_another_one() {
+    let scratch = Scratch::new();
+    let Some((mut nodes, _)) = start(&scratch) else { return };
+    let unit = nodes[2].submit("node1", "cat", b"0123456789").unit;
+    nodes[2]
+        .control()
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["StateName"] == "Succeeded");
+    nodes.pop();
+    let Some(ctl) = Receptorctl::new(&scratch.join("node2.sock")) else {
+        return;
+    };
+    let ended = ctl.python(&script("adopt.py"), &["node1", &unit, "4", "456789"]);
+    assert_eq!(
+        (ended.code, ended.stdout.as_str()),
+        (Some(0), "all of it held\n"),
+        "{ended:?}"
+    );
+}
+
 #[test]
 fn a_node_configured_by_arguments_serves_the_client() {
     let scratch = Scratch::new();

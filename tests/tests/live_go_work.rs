@@ -245,3 +245,38 @@ fn a_unit_waits_for_a_node_that_is_away_or_expires() {
     release(&nodes[0], &nodes[1], &kept);
     release(&nodes[0], &nodes[1], &late);
 }
+
+/// A unit of a Go executor whose submitter, of either kind, is gone for ever.
+#[test]
+fn a_unit_on_a_go_node_is_taken_over() {
+    for submitter in [Ours, Go] {
+        let scratch = Scratch::new();
+        let Some(mut nodes) = mixed_chain(&scratch, &[Go, Ours, submitter]) else {
+            return;
+        };
+        let stdin = pattern(300_000);
+        let unit = nodes[2].submit(&nodes[0].id, "cat", &stdin).unit;
+        wait_for_end(&nodes[2], &unit, "Succeeded", "exit status 0");
+        let status = nodes[2]
+            .control()
+            .json(&format!("work status {unit}"))
+            .expect("a status");
+        let there = status["ExtraData"]["RemoteUnitID"].as_str().expect("a name").to_owned();
+        nodes.pop();
+        let [executor, adopter] = &nodes[..] else { return };
+        let adopt = |unit: &str| {
+            let command = json!({ "command": "work", "subcommand": "adopt", "node": executor.id, "unitid": unit });
+            adopter.control().json(&command.to_string())
+        };
+        assert_eq!(adopt("nobodys1"), Err("unknown work unit nobodys1".to_owned()));
+        assert_eq!(adopt(&there), Ok(json!({ "result": "Adopted", "unitid": there })));
+        let output = adopter.control().results(&there, 100_000).expect("results");
+        assert!(output == stdin[100_000..], "submitted by {submitter:?}");
+        wait_for_end(adopter, &there, "Succeeded", "exit status 0");
+        assert_eq!(
+            adopt(&there),
+            Ok(json!({ "result": "Already Adopted", "unitid": there }))
+        );
+        release(adopter, executor, &there);
+    }
+}

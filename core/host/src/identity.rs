@@ -28,7 +28,8 @@ pub fn is_of_this_boot(identity: &ProcessIdentity) -> bool {
     boot_id().is_ok_and(|boot_id| boot_id == identity.boot_id)
 }
 
-fn boot_id() -> io::Result<String> {
+/// The kernel's random boot ID.
+pub fn boot_id() -> io::Result<String> {
     Ok(fs::read_to_string("/proc/sys/kernel/random/boot_id")?
         .trim_end()
         .to_owned())

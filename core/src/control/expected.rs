@@ -24,6 +24,7 @@ pub(super) enum Expected {
     UnitStatus,
     Cancel,
     Release,
+    Adopt,
     Results,
     Upgrade,
 }
@@ -54,6 +55,7 @@ impl Expected {
                 WorkRequest::Status { .. } => Self::UnitStatus,
                 WorkRequest::Cancel { .. } => Self::Cancel,
                 WorkRequest::Release { .. } => Self::Release,
+                WorkRequest::Adopt(_) => Self::Adopt,
                 WorkRequest::Results { .. } => Self::Results,
                 WorkRequest::Upgrade { .. } => Self::Upgrade,
             },
@@ -91,6 +93,10 @@ impl Expected {
             }
             (Self::Release, Reply::Released { unit, pending }) => {
                 reply::member(if pending { text::RELEASE_PENDING } else { text::RELEASED }, &unit)
+            }
+            (Self::Adopt, Reply::Adopted { unit, fresh }) => {
+                let result = if fresh { text::ADOPTED } else { text::ALREADY_ADOPTED };
+                reply::json(&Submitted { result, unitid: unit })
             }
             (Self::Results, Reply::ResultsStart { unit }) => {
                 return Ok((format!("{}{unit}\n", text::STREAMING_RESULTS).into(), Next::RawOutput));

@@ -38,7 +38,7 @@ mod tests;
 
 pub use crate::duration;
 pub use reply::{Hop, PingReply, ReloadCode, ReloadError, Reply};
-pub use request::{ConnectRequest, Request, SubmitRequest, WorkRequest};
+pub use request::{AdoptRequest, ConnectRequest, Request, SubmitRequest, WorkRequest};
 pub use session::{INPUT_MAX, OUTPUT_MAX, Origin, RawInput, Session};
 pub use text::LINE_MAX;
 pub use view::{AdvertisementView, ConnectionView, StatusView, UnitStatus, WorkCommandView};

@@ -9,7 +9,7 @@ use core::num::IntErrorKind;
 use serde_json::{Map, Value};
 
 use super::parse::non_empty;
-use super::request::{SubmitRequest, WorkRequest};
+use super::request::{AdoptRequest, SubmitRequest, WorkRequest};
 use super::text;
 
 pub(super) fn from_text(parameters: &str) -> Result<WorkRequest, String> {
@@ -54,6 +54,16 @@ pub(super) fn from_text(parameters: &str) -> Result<WorkRequest, String> {
             force: true,
             signature: None,
         }),
+        "adopt" => {
+            let [node, unit] = words else {
+                return Err(text::ADOPT_TAKES.into());
+            };
+            Ok(WorkRequest::Adopt(Box::new(AdoptRequest {
+                node: (*node).into(),
+                unit: (*unit).into(),
+                ..AdoptRequest::default()
+            })))
+        }
         "results" => match words {
             [] => Err(text::RESULTS_REQUIRES.into()),
             [unit] => Ok(WorkRequest::Results {
@@ -95,6 +105,17 @@ pub(super) fn from_json(members: &Map<String, Value>) -> Result<WorkRequest, Str
             force: true,
             signature: signature()?,
         }),
+        "adopt" => Ok(WorkRequest::Adopt(Box::new(AdoptRequest {
+            node: required(members, "node")?.into(),
+            unit: unit()?,
+            tls_client: optional(members, "tlsclient")?.and_then(non_empty),
+            sign_work: optional(members, "signwork")? == Some("true"),
+            start: match members.get("startpos") {
+                None => 0,
+                Some(value) => value.as_u64().ok_or("field startpos must be a number, not below 0")?,
+            },
+            signature: signature()?,
+        }))),
         "results" => Ok(WorkRequest::Results {
             unit: unit()?,
             start: json_start(members)?,

@@ -59,6 +59,13 @@ pub enum Reply {
         /// Whether it is still to be done, because the remote node cannot be reached.
         pending: bool,
     },
+    /// To `work adopt`.
+    Adopted {
+        /// The unit's ID here.
+        unit: String,
+        /// Whether it was not followed here before.
+        fresh: bool,
+    },
     /// To `work results`: the header line; raw output follows.
     ResultsStart {
         /// The unit's ID.
@@ -196,7 +203,7 @@ impl Serialize for Reloaded {
     }
 }
 
-/// The last answer to `work submit`.
+/// The last answer to `work submit`, and that to `work adopt`.
 #[derive(Serialize)]
 pub(super) struct Submitted {
     pub(super) result: &'static str,

@@ -73,6 +73,8 @@ pub enum WorkRequest {
         /// JWT.
         signature: Option<String>,
     },
+    /// Answered by [`Reply::Adopted`](super::Reply::Adopted).
+    Adopt(Box<AdoptRequest>),
     /// Answered by [`Reply::ResultsStart`](super::Reply::ResultsStart), which begins the raw output.
     Results {
         /// The unit.
@@ -110,4 +112,21 @@ pub struct SubmitRequest {
     pub work_unit_id: Option<String>,
     /// Parameters of the work type.
     pub params: BTreeMap<String, String>,
+}
+
+/// `work adopt`. Empty texts of optional members are `None`.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AdoptRequest {
+    /// The node that runs the unit.
+    pub node: String,
+    /// The unit's ID there, not checked.
+    pub unit: String,
+    /// Name of the tls-client for reaching it.
+    pub tls_client: Option<String>,
+    /// Whether to sign requests to it.
+    pub sign_work: bool,
+    /// Offset of the first byte of output wanted.
+    pub start: u64,
+    /// JWT.
+    pub signature: Option<String>,
 }

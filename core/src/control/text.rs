@@ -80,6 +80,12 @@ pub const CANCEL_PENDING: &str = "cancel pending";
 pub const RELEASED: &str = "released";
 /// The same, when it is retried in the background.
 pub const RELEASE_PENDING: &str = "release pending";
+/// Ours: the text form of `work adopt`.
+pub const ADOPT_TAKES: &str = "work adopt takes a node and a unit ID";
+/// `result` of an adoption.
+pub const ADOPTED: &str = "Adopted";
+/// The same, when the unit was followed before.
+pub const ALREADY_ADOPTED: &str = "Already Adopted";
 /// §6.5.
 pub const RESULTS_REQUIRES: &str = "work results requires a unit ID";
 /// §6.5.

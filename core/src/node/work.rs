@@ -13,7 +13,7 @@ use super::{Node, TaskOwner};
 use crate::control::{self, Reply, UnitStatus, duration};
 use crate::time::{Duration, Now};
 use crate::workceptor::{
-    ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, UnitView, WorkOutput, WorkReply, WorkRequest,
+    AdoptRequest, ClientKey, PeerKey, SessionKey, Severity, SubmitRequest, UnitView, WorkOutput, WorkReply, WorkRequest,
 };
 
 /// The version of the work session protocol spoken here (`docs/protocol-extended.md`).
@@ -37,6 +37,14 @@ pub(super) fn request(request: control::WorkRequest) -> Result<Option<WorkReques
         control::WorkRequest::Status { unit } => WorkRequest::Status { unit },
         control::WorkRequest::Cancel { unit, signature } => WorkRequest::Cancel { unit, signature },
         control::WorkRequest::Release { unit, force, signature } => WorkRequest::Release { unit, force, signature },
+        control::WorkRequest::Adopt(adopt) => WorkRequest::Adopt(Box::new(AdoptRequest {
+            node: adopt.node,
+            unit: adopt.unit,
+            tls_client: adopt.tls_client,
+            sign_work: adopt.sign_work,
+            start: adopt.start,
+            signature: adopt.signature,
+        })),
         control::WorkRequest::Results { unit, start, signature } => WorkRequest::Results { unit, start, signature },
         control::WorkRequest::Upgrade {
             version: UPGRADE_VERSION,
@@ -85,6 +93,10 @@ fn reply(reply: WorkReply) -> Reply {
         WorkReply::List(units) => Reply::UnitList(units.into_iter().map(|(id, view)| (id, status(view))).collect()),
         WorkReply::Cancelled { unit, pending } => Reply::Cancelled { unit, pending },
         WorkReply::Released { unit, pending } => Reply::Released { unit, pending },
+        WorkReply::Adopted { unit, fresh } => Reply::Adopted {
+            unit: unit.to_string(),
+            fresh,
+        },
         WorkReply::ResultsStart { unit } => Reply::ResultsStart { unit },
         WorkReply::Error(text) => Reply::Error(text),
     }

@@ -80,6 +80,8 @@ pub enum WorkRequest {
         /// JWT.
         signature: Option<String>,
     },
+    /// Answered by [`WorkReply::Adopted`].
+    Adopt(Box<AdoptRequest>),
     /// Answered by [`WorkReply::ResultsStart`]; then [`WorkOutput::ResultsData`] and one [`WorkOutput::ResultsEnd`] follow.
     Results {
         /// The unit.
@@ -110,6 +112,23 @@ pub struct SubmitRequest {
     pub work_unit_id: Option<String>,
     /// Parameters of the work type.
     pub params: BTreeMap<String, String>,
+}
+
+/// `work adopt`: a unit that another node submitted is followed by this one, too.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct AdoptRequest {
+    /// The executor.
+    pub node: String,
+    /// The unit's ID there, as given.
+    pub unit: String,
+    /// Name of the tls-client for reaching the executor.
+    pub tls_client: Option<String>,
+    /// Whether to sign requests to the executor.
+    pub sign_work: bool,
+    /// First byte of output that is wanted here.
+    pub start: u64,
+    /// JWT.
+    pub signature: Option<String>,
 }
 
 /// The answer to a [`WorkRequest`].
@@ -147,6 +166,13 @@ pub enum WorkReply {
         unit: String,
         /// The remote node could not be asked yet.
         pending: bool,
+    },
+    /// The unit is followed here.
+    Adopted {
+        /// Its ID here.
+        unit: UnitId,
+        /// Whether it was not before.
+        fresh: bool,
     },
     /// Raw output follows.
     ResultsStart {

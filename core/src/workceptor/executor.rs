@@ -15,8 +15,9 @@ use super::signing::{Bearer, Ruling};
 use super::spool::Source;
 use super::state::State;
 use super::submit::{check_size, in_use};
-use super::unit::{Asker, Verb};
+use super::unit::{Asker, Stage, Unit, Verb};
 use super::{MAX_CHANNELS, SESSION_WINDOW, Workceptor};
+use crate::config::WorkKind;
 use crate::id::NodeId;
 use crate::time::Now;
 use crate::wire::work::{Decoder, Message, Received, Submit};
@@ -301,9 +302,12 @@ impl Workceptor {
             }
             (Message::Attach { unit, offset, .. }, Ok(())) => {
                 channel.pos = offset;
-                match self.find(&unit) {
+                match self.find_shown(&unit) {
                     None => self.refuse_channel(key, number, self.unknown(&unit)),
-                    Some(id) => self.bind(key, number, &id, false),
+                    Some(id) => {
+                        self.describe(key, number, &id);
+                        self.bind(key, number, &id, false);
+                    }
                 }
             }
             (Message::Cancel { unit, .. }, verdict) => {
@@ -341,11 +345,8 @@ impl Workceptor {
     /// A submission: a new unit, or one that the same submitter has sent before.
     fn submitted(&mut self, key: SessionKey, number: u32, from: &str, submit: Submit) -> Result<(), String> {
         if let Some(id) = self.find(&submit.unit) {
-            let known = self.units.get(&id).and_then(|unit| {
-                let extra = unit.record.extra.command()?;
-                Some(extra.submitter == from && unit.record.work_type == submit.work_type)
-            });
-            if known != Some(true) {
+            let is_same = |unit: &Unit| unit.was_submitted_by(from, &submit.work_type);
+            if !self.units.get(&id).is_some_and(is_same) {
                 return Err(in_use(&id));
             }
             self.bind(key, number, &id, false);
@@ -390,6 +391,33 @@ impl Workceptor {
             channel.fresh = fresh;
         }
         self.wake_channels(id);
+    }
+
+    /// A unit by the ID that a submitter gave; one that is just being made is there for it, one that is elsewhere is not.
+    fn find_shown(&self, text: &str) -> Option<UnitId> {
+        let is_here = |id: &UnitId| self.units.get(id).is_some_and(|unit| unit.stage != Stage::Adopting);
+        self.find(text).filter(is_here)
+    }
+
+    /// Tells a node that may know the unit by its name only what it is.
+    fn describe(&mut self, key: SessionKey, number: u32, id: &UnitId) {
+        let Some(unit) = self.units.get(id) else { return };
+        let work_type = unit.record.work_type.clone();
+        let all = unit.record.extra.command().map_or("", |extra| extra.params.as_str());
+        // What the submitter gave, without what is configured here.
+        let params = match self.types.get(&work_type).map(|t| &t.kind) {
+            Some(WorkKind::Command { params: base, .. }) => {
+                let rest = all.strip_prefix(base.as_str()).unwrap_or(all);
+                if base.is_empty() {
+                    all
+                } else {
+                    rest.trim_start_matches(' ')
+                }
+            }
+            _ => all,
+        };
+        let params = params.into();
+        self.send_session(key, number, &Message::About { work_type, params });
     }
 
     fn spooling(&mut self, key: SessionKey, number: u32) -> Option<(UnitId, &mut super::spool::Spool)> {
@@ -448,14 +476,19 @@ impl Workceptor {
             ));
         }
         channel.asked += 1;
-        match (self.find(unit), verdict) {
+        match (self.find_shown(unit), verdict) {
             (None, _) if verb == Verb::Release && self.is_released(unit) => self.answer_channel(key, number, Ok(())),
             (None, _) => {
                 self.bar(unit);
                 self.answer_channel(key, number, Err(self.unknown(unit)));
             }
             (_, Err(text)) => self.answer_channel(key, number, Err(text)),
-            (Some(id), Ok(())) => self.finish(&id, Asker::Channel(key, number), verb, force),
+            (Some(id), Ok(())) => {
+                if verb == Verb::Release {
+                    self.bar(unit);
+                }
+                self.finish(&id, Asker::Channel(key, number), verb, force);
+            }
         }
         Ok(())
     }

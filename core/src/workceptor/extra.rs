@@ -245,6 +245,28 @@ pub struct RemoteExtra {
         skip_serializing_if = "is_false"
     )]
     pub contacted: bool,
+    /// Ours: the boot of the machine in which the unit was made. In another one what `stdout` holds beyond `StdoutSize` may
+    /// never have been written.
+    #[serde(
+        rename = "BootID",
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub boot_id: String,
+    /// Ours: another node had submitted the unit.
+    #[serde(
+        rename = "Adopted",
+        deserialize_with = "or_default",
+        skip_serializing_if = "is_false"
+    )]
+    pub adopted: bool,
+    /// Ours: first byte of output that is here.
+    #[serde(
+        rename = "OutputFrom",
+        deserialize_with = "or_default",
+        skip_serializing_if = "is_zero"
+    )]
+    pub output_from: u64,
     /// Ours: exit code of the command.
     #[serde(rename = "ExitCode", skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
@@ -271,6 +293,9 @@ impl Default for RemoteExtra {
             expiration: NO_EXPIRATION.into(),
             stdin_complete: false,
             contacted: false,
+            boot_id: String::new(),
+            adopted: false,
+            output_from: 0,
             exit_code: None,
             signal: None,
             other: Map::new(),

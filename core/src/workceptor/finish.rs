@@ -80,7 +80,8 @@ impl Workceptor {
             if let Some(tombstone) = tombstone {
                 self.bury(tombstone);
             }
-            return self.unit_gone(id);
+            self.unit_gone(id);
+            return self.owe(id);
         }
         let error = failure(result);
         unit.stage = Stage::Live;

@@ -15,6 +15,7 @@
 //!
 //! Call [`Workceptor::handle_scan`] with what is on the disk before anything else.
 
+mod adopt;
 pub mod api;
 pub mod change;
 mod classic;
@@ -59,8 +60,8 @@ use crate::rng::Rng;
 use crate::time::{Instant, Now};
 
 pub use api::{
-    ClientKey, PeerKey, Requester, SessionKey, Severity, SubmitRequest, TaskKey, UnitView, WorkOutput, WorkReply,
-    WorkRequest,
+    AdoptRequest, ClientKey, PeerKey, Requester, SessionKey, Severity, SubmitRequest, TaskKey, UnitView, WorkOutput,
+    WorkReply, WorkRequest,
 };
 pub use extra::{CommandExtra, Extra, RemoteExtra};
 pub use id::UnitId;
@@ -122,6 +123,7 @@ enum Purpose {
     Remove {
         tombstone: Option<Tombstone>,
     },
+    Bury,
     Results {
         client: ClientKey,
         max: usize,
@@ -162,6 +164,8 @@ enum Client {
     Starting(UnitId),
     /// Waits for an end or a removal.
     Waiting(UnitId),
+    /// Waits for the executor of a unit that is to be adopted.
+    Adopting(UnitId),
     /// Reads output.
     Reading(Reader),
 }
@@ -179,6 +183,8 @@ pub struct Workceptor {
     rng: Rng,
     now: Now,
     units: BTreeMap<UnitId, Unit>,
+    /// In which boot of the machine this is; empty if that is not known.
+    boot_id: String,
     /// Units that are gone.
     released: Memory<Tombstone>,
     /// Units that were ended before they were here.
@@ -207,6 +213,7 @@ impl Workceptor {
             rng,
             now: Now::default(),
             units: BTreeMap::new(),
+            boot_id: String::new(),
             released: Memory::default(),
             barred: Memory::default(),
             tasks: BTreeMap::new(),
@@ -272,6 +279,7 @@ impl Workceptor {
                 Timer::PeerIdle(node) => self.peer_idle(&node),
                 Timer::Expire(id) => self.expire(&id),
                 Timer::StartReply(id) => self.start_is_slow(&id),
+                Timer::Adopt(id) => self.adoption_is_slow(&id),
                 Timer::RetryChange(id) => self.retry_change(&id),
                 Timer::RetryOutput(id) => self.retry_output(&id),
                 Timer::RetryRemove(id) => self.advance(&id),
@@ -313,7 +321,11 @@ impl Workceptor {
             Purpose::WriteOutput => self.output_written(&id, result),
             Purpose::HashOutput { total } => self.output_hashed(&id, total, result),
             // If it did not help, the record is tried again all the same.
-            Purpose::DropStdin | Purpose::SessionRead { .. } | Purpose::PeerRead { .. } | Purpose::CallRead { .. } => {}
+            Purpose::DropStdin
+            | Purpose::Bury
+            | Purpose::SessionRead { .. }
+            | Purpose::PeerRead { .. }
+            | Purpose::CallRead { .. } => {}
         }
     }
 

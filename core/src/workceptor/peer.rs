@@ -1,5 +1,6 @@
 //! Sessions with executors: one per node, opened when a unit needs it, kept while any does.
 
+mod owed;
 mod send;
 
 use alloc::collections::{BTreeMap, BTreeSet};
@@ -55,6 +56,10 @@ pub(super) struct Peer {
     decoder: Decoder,
     /// Units that need it.
     wanting: BTreeSet<UnitId>,
+    /// Released units of which the executor has not heard.
+    owed: BTreeSet<UnitId>,
+    /// Channels on which it is being told of some of them.
+    telling: BTreeMap<u32, UnitId>,
     /// Those without a channel, because all are taken.
     parked: BTreeSet<UnitId>,
     lines: BTreeMap<u32, UnitId>,
@@ -111,6 +116,21 @@ impl Peer {
 
     pub(super) fn wants(&self, id: &UnitId) -> bool {
         self.wanting.contains(id)
+    }
+
+    fn is_needed(&self) -> bool {
+        !self.wanting.is_empty() || !self.owed.is_empty()
+    }
+
+    fn fresh_channel(&mut self) -> u32 {
+        loop {
+            self.next_channel = self.next_channel.wrapping_add(1);
+            let channel = self.next_channel;
+            // Channel 0 is the session itself.
+            if channel != 0 && !self.lines.contains_key(&channel) && !self.telling.contains_key(&channel) {
+                return channel;
+            }
+        }
     }
 
     fn next_ready(&mut self) -> Option<u32> {
@@ -202,7 +222,7 @@ impl Workceptor {
         let waiting = self
             .peers
             .iter()
-            .filter(|(_, peer)| !peer.is_connected() && !peer.wanting.is_empty());
+            .filter(|(_, peer)| !peer.is_connected() && peer.is_needed());
         waiting.map(|(target, _)| target.node.as_str())
     }
 
@@ -273,6 +293,7 @@ impl Workceptor {
         for id in wanting {
             self.open_line(node, &id);
         }
+        self.tell_owed(node);
         self.pump_peer(key);
         Ok(())
     }
@@ -313,7 +334,7 @@ impl Workceptor {
         self.drop_calls(id);
         let Some(peer) = self.peers.get_mut(&node) else { return };
         peer.parked.remove(id);
-        let is_idle = peer.wanting.is_empty();
+        let is_idle = !peer.is_needed();
         if let Some(line) = line {
             self.close_line(&node, &line);
         }
@@ -347,14 +368,7 @@ impl Workceptor {
             peer.parked.insert(id.clone());
             return;
         }
-        loop {
-            peer.next_channel = peer.next_channel.wrapping_add(1);
-            // Channel 0 is the session itself.
-            if peer.next_channel != 0 && !peer.lines.contains_key(&peer.next_channel) {
-                break;
-            }
-        }
-        let channel = peer.next_channel;
+        let channel = peer.fresh_channel();
         peer.lines.insert(channel, id.clone());
         peer.ready.push(channel);
         remote.line = Some(Line {
@@ -412,7 +426,7 @@ impl Workceptor {
 
     /// Connects at once, if any unit needs it, instead of waiting.
     pub(super) fn hurry(&mut self, node: &Target) {
-        let is_wanted = |peer: &Peer| peer.phase == Phase::Offline && !peer.wanting.is_empty();
+        let is_wanted = |peer: &Peer| peer.phase == Phase::Offline && peer.is_needed();
         if self.peers.get(node).is_some_and(is_wanted) {
             self.connect(node);
         }
@@ -428,7 +442,7 @@ impl Workceptor {
 
     /// Nobody has needed the peer for a while.
     pub(super) fn peer_idle(&mut self, node: &Target) {
-        if self.peers.get(node).is_some_and(|peer| peer.wanting.is_empty())
+        if self.peers.get(node).is_some_and(|peer| !peer.is_needed())
             && let Some(peer) = self.peers.remove(node)
         {
             self.timers.clear(&Timer::PeerRetry(node.clone()));
@@ -460,6 +474,7 @@ impl Workceptor {
         peer.key = None;
         peer.phase = Phase::Offline;
         peer.lines.clear();
+        peer.telling.clear();
         peer.parked.clear();
         peer.ready.clear();
         peer.starved.clear();
@@ -472,7 +487,8 @@ impl Workceptor {
         };
         let is_first = peer.failures <= 1;
         let wanting: Vec<UnitId> = peer.wanting.iter().cloned().collect();
-        if wanting.is_empty() {
+        self.expire_owed(&node);
+        if !self.peers.get(&node).is_some_and(Peer::is_needed) {
             return;
         }
         let severity = if is_first { Severity::Warning } else { Severity::Debug };

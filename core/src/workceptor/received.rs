@@ -25,11 +25,25 @@ impl Workceptor {
         }
         self.peer_is_well(node);
         // The rest belongs to a unit; what comes for one that is done with is late.
-        let Some(id) = self.unit_of(node, channel) else { return };
+        let Some(id) = self.unit_of(node, channel) else {
+            return self.owed_answered(node, channel, &message);
+        };
         let Some(unit) = self.units.get_mut(&id) else { return };
         let is_over = unit.is_complete() || unit.run == Run::Over;
         let Some(remote) = unit.remote.as_mut() else { return };
         let Some(line) = remote.line.as_mut() else { return };
+        if unit.stage == Stage::Adopting {
+            return match message {
+                Message::About { work_type, params } => remote.about = Some((work_type, params)),
+                Message::Accepted { .. } => {
+                    line.accepted = true;
+                    let about = remote.about.take();
+                    self.adoption_granted(&id, about);
+                }
+                Message::Refused { text } => self.adoption_failed(&id, &text),
+                _ => {}
+            };
+        }
         match message {
             Message::Accepted {
                 unit: name,
@@ -118,15 +132,14 @@ impl Workceptor {
             remote.status = Some(status);
             return;
         }
-        let is_polled = remote.line.is_none();
         let is_news = (state, &status.detail) != (unit.record.state, &unit.record.detail);
         if is_news && !(state == State::Pending && unit.record.state == State::Running) {
             remote.mirroring = true;
             let change = Change::Mirror {
                 state,
                 detail: status.detail,
-                // A classic executor tells no checksum: what is recorded must be durable.
-                stdout_size: if is_polled { remote.poll.synced() } else { unit.output },
+                // What is recorded must be durable.
+                stdout_size: remote.poll.synced().max(unit.record.stdout_size),
                 exit_code: status.exit_code,
                 signal: status.signal,
             };
@@ -161,9 +174,14 @@ impl Workceptor {
         let Some(total) = remote.end.as_ref().map(|end| end.total) else {
             return;
         };
+        let is_part = unit.record.extra.remote().is_some_and(|extra| extra.output_from > 0);
         if remote.file.received() < total {
             let from = remote.file.received();
             return self.fetch_again(id, from);
+        }
+        if is_part {
+            // Its checksum is that of the whole.
+            return self.output_is_whole(id);
         }
         remote.hashing = true;
         self.task(id, Purpose::HashOutput { total }, UnitTask::HashOutput { len: total });
@@ -215,16 +233,7 @@ impl Workceptor {
         };
         match result {
             UnitTaskResult::Hash { checksum, size } if checksum == end.checksum && size >= total => {
-                remote.over = true;
-                let change = Change::Mirror {
-                    state: State::from_number(i64::from(end.state)),
-                    detail: end.detail,
-                    stdout_size: total,
-                    exit_code: end.exit_code,
-                    signal: end.signal,
-                };
-                self.update(id, change, true);
-                self.advance(id);
+                self.output_is_whole(id);
             }
             UnitTaskResult::Hash { .. } => self.fetch_again(id, 0),
             other => {
@@ -233,6 +242,24 @@ impl Workceptor {
                 self.fetch_again(id, 0);
             }
         }
+    }
+
+    /// All of the output that was declared is here.
+    fn output_is_whole(&mut self, id: &UnitId) {
+        let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
+            return;
+        };
+        let Some(end) = remote.end.clone() else { return };
+        remote.over = true;
+        let change = Change::Mirror {
+            state: State::from_number(i64::from(end.state)),
+            detail: end.detail,
+            stdout_size: end.total,
+            exit_code: end.exit_code,
+            signal: end.signal,
+        };
+        self.update(id, change, true);
+        self.advance(id);
     }
 
     /// The output does not fit its declaration: asks for it again, a few times.

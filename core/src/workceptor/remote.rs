@@ -3,8 +3,9 @@
 use alloc::collections::VecDeque;
 use alloc::format;
 use alloc::string::String;
+use alloc::vec::Vec;
 
-use super::api::{Severity, WorkReply};
+use super::api::{ClientKey, Severity, WorkReply};
 use super::change::{Change, ChangeKind};
 use super::classic::Poll;
 use super::extra::{NO_EXPIRATION, RemoteExtra};
@@ -44,12 +45,18 @@ pub(super) struct Remote {
     pub(super) cancel_done: bool,
     /// The executor has removed its half, or never had one.
     pub(super) gone: bool,
+    /// The local half goes by force; the executor is told later.
+    pub(super) owes: bool,
     /// There is nothing more to learn from the executor.
     pub(super) over: bool,
     /// Length of stdin, once all of it is here.
     pub(super) stdin_total: Option<u64>,
     /// All of it is durable here, and that it is all.
     pub(super) stdin_durable: bool,
+    /// Who waits for the unit to be adopted.
+    pub(super) adopters: Vec<ClientKey>,
+    /// Work type and parameters, if the executor told them before it accepted.
+    pub(super) about: Option<(String, String)>,
     /// Output on its way to the file.
     pub(super) file: Writer,
     /// Failed writes in a row.
@@ -102,9 +109,12 @@ impl Remote {
             start_seen: false,
             cancel_done: false,
             gone: false,
+            owes: false,
             over: false,
             stdin_total: None,
             stdin_durable: false,
+            adopters: Vec::new(),
+            about: None,
             file: Writer::default(),
             write_tries: 0,
             end: None,
@@ -237,10 +247,11 @@ impl Workceptor {
         let is_queued = remote.stdin_durable;
         if unit.release.is_some_and(|release| release.force) {
             remote.gone = true;
+            remote.owes = true;
             let node = remote.node.clone();
             self.log(
                 Severity::Warning,
-                format!("unit {id}: released by force, node {node} could not be told"),
+                format!("unit {id}: released by force, node {node} is told when it can be reached"),
             );
             self.unwant_peer(id);
             return self.remove_if_due(id);
@@ -279,9 +290,13 @@ impl Workceptor {
     pub(super) fn tls_refused(&mut self, id: &UnitId, reason: &str) {
         let Some(unit) = self.units.get(id) else { return };
         let Some(remote) = &unit.remote else { return };
+        let text = || format!("TLS error connecting to remote service: {reason}");
+        if reason.contains(TLS_REFUSAL) && unit.stage == Stage::Adopting {
+            return self.adoption_failed(id, &text());
+        }
         let has_started = remote.start_seen || extra(unit).is_none_or(|extra| extra.remote_started);
         if reason.contains(TLS_REFUSAL) && !has_started && remote.wants_run(unit) {
-            self.fail(id, format!("TLS error connecting to remote service: {reason}"));
+            self.fail(id, text());
         }
     }
 

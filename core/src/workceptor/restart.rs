@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString as _;
+use alloc::vec::Vec;
 
 use super::Workceptor;
 use super::api::Severity;
@@ -26,6 +27,7 @@ impl Workceptor {
     /// does not fit the limit of units is shown all the same.
     pub fn handle_scan(&mut self, now: Now, stored: Stored) {
         self.now = now;
+        self.boot_id = stored.boot_id;
         for tombstone in stored.released {
             self.bury(tombstone);
         }
@@ -35,6 +37,15 @@ impl Workceptor {
             if !self.units.contains_key(&found.id) {
                 self.restore(found);
             }
+        }
+        let owed: Vec<UnitId> = self
+            .released
+            .units()
+            .filter(|id| self.owed(id).is_some())
+            .cloned()
+            .collect();
+        for id in owed {
+            self.owe(&id);
         }
     }
 
@@ -53,9 +64,10 @@ impl Workceptor {
                 }
             }
         };
+        let boot_id = self.boot_id.clone();
         let mut unit = Unit::new(self.fresh_key(), record, Stage::Live);
         unit.runner = found.runner;
-        if !unit.is_complete() {
+        if !unit.is_complete() && unit.record.extra.remote().is_none() {
             unit.output = unit.output.max(found.stdout_size);
         }
         match &unit.record.extra {
@@ -66,9 +78,16 @@ impl Workceptor {
                 remote.start_seen = extra.remote_started;
                 remote.stdin_total = extra.stdin_complete.then_some(found.stdin_size);
                 remote.stdin_durable = extra.stdin_complete;
-                remote.file = Writer::at(found.stdout_size);
+                let durable = found.stdout_size.min(unit.record.stdout_size);
+                // A file may be longer after a loss of power than what it really holds.
+                let is_sure = !boot_id.is_empty() && extra.boot_id == boot_id;
+                let here = if is_sure { found.stdout_size } else { durable };
+                remote.file = Writer::at(here.max(extra.output_from));
+                if !unit.record.state.is_complete() {
+                    unit.output = remote.file.received();
+                }
                 let is_named = extra.remote_started || !extra.remote_unit_id.is_empty();
-                remote.poll = Poll::restored(is_named, found.stdout_size.min(unit.record.stdout_size));
+                remote.poll = Poll::restored(is_named, durable);
                 remote.over = unit.record.state.is_complete() && !extra.local_cancelled;
                 unit.cancelling = extra.local_cancelled;
                 unit.release = extra.local_released.then(Removal::default);

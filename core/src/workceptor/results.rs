@@ -9,7 +9,7 @@ use bytes::Bytes;
 use super::api::{ClientKey, Severity, WorkOutput, WorkReply};
 use super::id::UnitId;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
-use super::unit::{Stage, Unit};
+use super::unit::Unit;
 use super::{Client, Purpose, READ_MAX, RESULTS_WINDOW, Workceptor, failure};
 use crate::time::Now;
 
@@ -35,9 +35,18 @@ impl Reader {
 
 impl Workceptor {
     pub(super) fn results(&mut self, client: ClientKey, unit: String, start: i64) {
-        let Some(id) = self.find(&unit).filter(|id| self.units.get(id).is_some_and(is_known)) else {
+        let Some(id) = self
+            .find(&unit)
+            .filter(|id| self.units.get(id).is_some_and(Unit::is_shown))
+        else {
             return self.refuse(client, self.unknown(&unit));
         };
+        let unit_extra = self.units.get(&id).and_then(|unit| unit.record.extra.remote());
+        let from = unit_extra.map_or(0, |extra| extra.output_from);
+        if u64::try_from(start).is_ok_and(|start| start < from) {
+            let text = format!("output of unit {unit} before byte {from} is not here: it was adopted from there on");
+            return self.refuse(client, text);
+        }
         self.reply(client, WorkReply::ResultsStart { unit });
         let Ok(pos) = u64::try_from(start) else {
             return self.out.push_back(WorkOutput::ResultsEnd(client));
@@ -163,10 +172,6 @@ impl Workceptor {
         self.clients.remove(&client);
         self.out.push_back(WorkOutput::ResultsEnd(client));
     }
-}
-
-fn is_known(unit: &Unit) -> bool {
-    !matches!(unit.stage, Stage::Creating { .. })
 }
 
 /// How far the output may be read. A unit that ended here is read to the end of its file: what a classic node recorded

@@ -85,6 +85,8 @@ pub(super) enum Signer {
     Line(UnitId, u64),
     /// The one command of a call.
     Call(PeerKey),
+    /// A release that is owed, on its channel.
+    Owed(UnitId, u32),
 }
 
 #[derive(Debug)]
@@ -146,6 +148,8 @@ impl Workceptor {
         let (needs, signature) = match request {
             WorkRequest::List { .. } | WorkRequest::Status { .. } => return Ruling::Accept,
             WorkRequest::Submit(submit) => (self.type_verifies(&submit.work_type), &submit.signature),
+            // As for everything else that this node would sign for.
+            WorkRequest::Adopt(adopt) => (adopt.sign_work, &adopt.signature),
             WorkRequest::Cancel { unit, signature }
             | WorkRequest::Release { unit, signature, .. }
             | WorkRequest::Results { unit, signature, .. } => match self.known(unit) {
@@ -189,6 +193,7 @@ impl Workceptor {
     pub(super) fn verify_client(&mut self, client: ClientKey, from: Requester, request: WorkRequest) {
         let token = match &request {
             WorkRequest::Submit(submit) => submit.signature.clone(),
+            WorkRequest::Adopt(adopt) => adopt.signature.clone(),
             WorkRequest::Cancel { signature, .. }
             | WorkRequest::Release { signature, .. }
             | WorkRequest::Results { signature, .. } => signature.clone(),
@@ -289,6 +294,7 @@ impl Workceptor {
         match signer {
             Signer::Line(id, serial) => self.line_signed(&id, serial, result),
             Signer::Call(key) => self.call_signed(key, result),
+            Signer::Owed(id, channel) => self.owed_signed(&id, channel, result),
         }
     }
 

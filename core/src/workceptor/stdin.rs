@@ -83,6 +83,7 @@ impl Workceptor {
                 }
             }
             Some(Client::Waiting(id)) => self.forget_asker(&id, client),
+            Some(Client::Adopting(id)) => self.forget_adopter(&id, client),
             Some(Client::Discarding(_) | Client::Verifying(_)) | None => {}
         }
     }

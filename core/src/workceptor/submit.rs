@@ -54,10 +54,7 @@ impl Workceptor {
                 }
             }
             WorkRequest::List { unit: None } => {
-                let shown = self
-                    .units
-                    .iter()
-                    .filter(|(_, unit)| !matches!(unit.stage, Stage::Creating { .. }));
+                let shown = self.units.iter().filter(|(_, unit)| unit.is_shown());
                 let list = shown.map(|(id, unit)| (id.to_string(), self.view(unit))).collect();
                 self.reply(client, WorkReply::List(list));
             }
@@ -79,13 +76,18 @@ impl Workceptor {
             }
             WorkRequest::Cancel { unit, .. } => self.finish_for(client, unit, Verb::Cancel, false),
             WorkRequest::Release { unit, force, .. } => self.finish_for(client, unit, Verb::Release, force),
+            WorkRequest::Adopt(request) => {
+                if let Err(text) = self.adopt_unit(client, *request) {
+                    self.refuse(client, text);
+                }
+            }
             WorkRequest::Results { unit, start, .. } => self.results(client, unit, start),
         }
     }
 
     pub(super) fn known(&self, text: &str) -> Option<&Unit> {
         let unit = self.units.get(&self.find(text)?)?;
-        (!matches!(unit.stage, Stage::Creating { .. })).then_some(unit)
+        unit.is_shown().then_some(unit)
     }
 
     fn view(&self, unit: &Unit) -> super::api::UnitView {
@@ -155,14 +157,9 @@ impl Workceptor {
     /// The first record of the local half of a unit that runs elsewhere (`work.md` §11.1).
     fn remote_record(&self, request: &SubmitRequest) -> Result<Record, String> {
         let tls_client = request.tls_client.as_deref().unwrap_or_default();
-        if !tls_client.is_empty() && !self.tls_clients.contains(tls_client) {
-            return Err(format!("unknown TLS config {tls_client}"));
-        }
+        self.check_remote(tls_client, request.sign_work)?;
         if tls_client.is_empty() && request.params.keys().any(|name| is_secret(name)) {
             return Err("cannot send secrets over a non-TLS connection".into());
-        }
-        if request.sign_work {
-            self.check_signing()?;
         }
         let mut extra = RemoteExtra {
             remote_node: request.node.clone(),
@@ -170,6 +167,7 @@ impl Workceptor {
             remote_params: request.params.clone(),
             tls_client: tls_client.into(),
             sign_work: request.sign_work,
+            boot_id: self.boot_id.clone(),
             ..RemoteExtra::default()
         };
         // The executor hears of it as soon as the record is durable.
@@ -179,6 +177,14 @@ impl Workceptor {
             extra.expiration = format_rfc3339(self.now.wall + ttl);
         }
         Ok(Record::remote(extra))
+    }
+
+    /// What requests to an executor need must be there.
+    pub(super) fn check_remote(&self, tls_client: &str, sign_work: bool) -> Result<(), String> {
+        if !tls_client.is_empty() && !self.tls_clients.contains(tls_client) {
+            return Err(format!("unknown TLS config {tls_client}"));
+        }
+        if sign_work { self.check_signing() } else { Ok(()) }
     }
 
     /// Checks a wanted ID or makes one, within the limit of units.
@@ -243,6 +249,7 @@ impl Workceptor {
                     }
                     Source::Channel(..) | Source::Nobody => {}
                 }
+                self.adopted(id);
                 self.set_expiration(id);
                 self.advance(id);
             }
@@ -271,7 +278,7 @@ impl Workceptor {
         self.answer_all(id, Verb::Cancel, &Ok(false));
         self.answer_all(id, Verb::Release, &Ok(false));
         let channels = self.units.get(id).map(|unit| unit.channels.clone()).unwrap_or_default();
-        self.forget(id);
+        self.adoption_failed(id, &text);
         for (session, channel) in channels {
             self.refuse_channel(session, channel, text.clone());
         }

@@ -4,6 +4,7 @@ use alloc::string::String;
 use core::fmt;
 
 use super::extra::RemoteExtra;
+use super::tombstone::Owed;
 
 /// A node and the TLS config it is dialled with: units that want another have sessions of their own.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -15,9 +16,17 @@ pub(super) struct Target {
 
 impl Target {
     pub(super) fn of(extra: &RemoteExtra) -> Self {
+        Self::new(&extra.remote_node, &extra.tls_client)
+    }
+
+    pub(super) fn of_owed(owed: &Owed) -> Self {
+        Self::new(&owed.node, &owed.tls_client)
+    }
+
+    fn new(node: &str, tls_client: &str) -> Self {
         Self {
-            node: extra.remote_node.clone(),
-            tls_client: Some(extra.tls_client.clone()).filter(|name| !name.is_empty()),
+            node: node.into(),
+            tls_client: Some(tls_client.into()).filter(|name: &String| !name.is_empty()),
         }
     }
 }

@@ -172,6 +172,8 @@ pub struct Stored {
     pub units: Vec<StoredUnit>,
     /// Tombstones, the oldest first; the last one of each unit counts.
     pub released: Vec<Tombstone>,
+    /// The kernel's random boot ID; empty if it is not known.
+    pub boot_id: String,
 }
 
 /// One unit found on disk at start.

@@ -1,5 +1,6 @@
 //! Two nodes joined by an in-memory pipe, with disks that may crash and runners that may survive, under virtual time.
 
+mod adopt;
 mod classic;
 mod crash;
 mod disk;

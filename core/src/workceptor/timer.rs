@@ -20,6 +20,8 @@ pub(super) enum Timer {
     Expire(UnitId),
     /// A client has waited long enough for the start of a remote unit.
     StartReply(UnitId),
+    /// A client has waited long enough for the adoption of a unit.
+    Adopt(UnitId),
     /// Try to write a record again.
     RetryChange(UnitId),
     /// Try to write output again.
@@ -47,6 +49,7 @@ impl Timer {
             Self::PeerIdle(_) => "close an unused work session",
             Self::Expire(_) => "time to live of a unit",
             Self::StartReply(_) => "start of a remote unit",
+            Self::Adopt(_) => "adoption of a unit",
             Self::RetryChange(_) => "write a unit's record again",
             Self::RetryOutput(_) => "write a unit's output again",
             Self::RetryRemove(_) => "remove a unit again",
@@ -63,6 +66,7 @@ impl Timer {
             Self::PeerRetry(_) | Self::PeerSlow(_) | Self::PeerIdle(_) => None,
             Self::Expire(id)
             | Self::StartReply(id)
+            | Self::Adopt(id)
             | Self::RetryChange(id)
             | Self::RetryOutput(id)
             | Self::RetryRemove(id)
@@ -106,6 +110,7 @@ impl Timers {
         for timer in [
             Timer::Expire(id.clone()),
             Timer::StartReply(id.clone()),
+            Timer::Adopt(id.clone()),
             Timer::RetryChange(id.clone()),
             Timer::RetryOutput(id.clone()),
             Timer::RetryRemove(id.clone()),

@@ -1,11 +1,13 @@
 //! What is remembered of units that are gone: that they were released, and what their executors were not told.
 
 use alloc::collections::BTreeMap;
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 
+use super::api::Severity;
 use super::id::UnitId;
 use super::state::State;
 use super::unit::Unit;
@@ -129,6 +131,14 @@ impl<T> Memory<T> {
         self.by_unit.get(unit).map(|(_, what)| what)
     }
 
+    pub(super) fn get_mut(&mut self, unit: &UnitId) -> Option<&mut T> {
+        self.by_unit.get_mut(unit).map(|(_, what)| what)
+    }
+
+    pub(super) fn units(&self) -> impl Iterator<Item = &UnitId> {
+        self.by_unit.keys()
+    }
+
     pub(super) fn remove(&mut self, unit: &UnitId) {
         if let Some((age, _)) = self.by_unit.remove(unit) {
             self.by_age.remove(&age);
@@ -158,17 +168,25 @@ impl Workceptor {
             at: self.now.wall,
             state: unit.record.state,
             has_run: unit.has_run(),
-            owed: None,
+            owed: owed(id, unit),
         }
     }
 
     /// A unit is gone.
     pub(super) fn bury(&mut self, tombstone: Tombstone) {
-        self.released.insert(tombstone.unit.clone(), tombstone);
+        let forgotten = self.released.insert(tombstone.unit.clone(), tombstone);
+        if let Some((id, Tombstone { owed: Some(owed), .. })) = forgotten {
+            self.forget_debt(&id, &owed);
+            let node = owed.node;
+            self.log(
+                Severity::Warning,
+                format!("unit {id}: released by force, node {node} could not be told, and too many others were released since"),
+            );
+        }
     }
 
-    /// A submitter has ended a unit that is not here: its submission may be under way on a session of before, and must not
-    /// make a unit that nobody wants. After a restart there is no such session.
+    /// A submitter has released a unit, or ended one that is not here: its submission may be under way on a session of before,
+    /// and must not make a unit that nobody wants. After a restart there is no such session.
     pub(super) fn bar(&mut self, text: &str) {
         if let Some(id) = UnitId::parse(text) {
             self.barred.insert(id, ());
@@ -178,15 +196,27 @@ impl Workceptor {
     /// Why a submitter cannot have a unit of this name.
     pub(super) fn refuses(&self, text: &str) -> Option<String> {
         let id = UnitId::parse(text)?;
-        let is_over = self.released.get(&id).is_some() || self.barred.get(&id).is_some();
+        let has_run = self.released.get(&id).is_some_and(|tombstone| tombstone.has_run);
+        let is_over = has_run || self.barred.get(&id).is_some();
         is_over.then(|| self.unknown(text))
     }
+}
+
+fn owed(id: &UnitId, unit: &Unit) -> Option<Owed> {
+    let extra = unit.record.extra.remote()?;
+    unit.remote.as_ref().filter(|remote| remote.owes)?;
+    let name = Some(extra.remote_unit_id.as_str()).filter(|name| !name.is_empty());
+    Some(Owed {
+        node: extra.remote_node.clone(),
+        tls_client: extra.tls_client.clone(),
+        unit: name.unwrap_or(id.as_str()).into(),
+        sign_work: extra.sign_work,
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use alloc::format;
 
     fn id(number: usize) -> UnitId {
         UnitId::parse(&format!("unit{number}")).unwrap()

@@ -59,6 +59,8 @@ pub(super) struct Unit {
 pub(super) enum Stage {
     /// Being made; nobody knows the unit yet. With a generated ID another one is tried if it is taken.
     Creating { generated: bool },
+    /// Runs elsewhere, if at all: its executor is being asked. Nothing is here, nobody knows it here.
+    Adopting,
     /// There.
     Live,
     /// Being removed.
@@ -147,9 +149,26 @@ impl Unit {
         self.record.state.is_complete()
     }
 
+    /// Whether it may be spoken of.
+    pub(super) fn is_shown(&self) -> bool {
+        !matches!(self.stage, Stage::Creating { .. } | Stage::Adopting)
+    }
+
     /// Whether this node runs it.
     pub(super) fn is_command(&self) -> bool {
         matches!(self.record.extra, Extra::Command(_))
+    }
+
+    /// Whether the same submission made it: that of the same node, as far as its record still tells. A classic node that had
+    /// the directory in between has written the record anew without what it does not know.
+    pub(super) fn was_submitted_by(&self, from: &str, work_type: &str) -> bool {
+        let is_same = match &self.record.extra {
+            Extra::Command(extra) if extra.submitter.is_empty() => extra.pid != 0 && !extra.starting,
+            Extra::Command(extra) => extra.submitter == from,
+            Extra::Other(Value::Null) => self.is_complete(),
+            Extra::Other(_) | Extra::Remote(_) => false,
+        };
+        is_same && self.record.work_type == work_type
     }
 
     /// Whether another node submitted it.
@@ -192,7 +211,8 @@ impl Unit {
         if rank(&record) < rank(&self.record) || (self.is_complete() && record.state != self.record.state) {
             return false;
         }
-        if record.state.is_complete() && self.remote.is_none() {
+        let is_part = record.extra.remote().is_some_and(|extra| extra.output_from > 0);
+        if record.state.is_complete() && (self.remote.is_none() || is_part) {
             // Exact at the end; what a survivor of the command writes later does not count (`work.md` §8.3).
             self.output = record.stdout_size;
         } else {

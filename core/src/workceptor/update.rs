@@ -27,7 +27,9 @@ impl Workceptor {
     pub(super) fn updated(&mut self, id: &UnitId, change: Change, sync: bool, result: UnitTaskResult) {
         match result {
             UnitTaskResult::Record(record) => {
-                if let Change::OutputSize(size) = change {
+                if let Change::OutputSize(size) = change
+                    && sync
+                {
                     self.output_synced(id, Some(size));
                 }
                 self.written(id, change.kind(), record);
@@ -157,6 +159,11 @@ impl Workceptor {
         let Some(unit) = self.units.get_mut(id) else { return };
         if !unit.is_complete() {
             unit.run = Run::Over;
+            let output = unit.output;
+            if unit.remote.is_some() && output > unit.record.stdout_size {
+                // What has come stays readable.
+                self.update(id, Change::OutputSize(output), false);
+            }
             self.update(id, Change::Failed { detail }, true);
         }
     }

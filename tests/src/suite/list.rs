@@ -81,6 +81,7 @@ macro_rules! conformance_cases {
             work goes_on_while_its_node_is_away,
             work goes_on_while_a_remote_node_is_away,
             work a_released_unit_is_remembered,
+            work another_node_takes_a_unit_over,
             work no_runner_no_work,
             work signed_and_verified,
             disk one_slow_unit_does_not_hold_up_others,
@@ -136,6 +137,7 @@ macro_rules! conformance_cases {
             work cancelled_local_and_remote,
             work goes_on_while_a_remote_node_is_away,
             work signed_and_verified,
+            work another_node_takes_a_unit_over,
             shutdown what_is_queued_is_sent,
         }
     };

@@ -33,6 +33,8 @@ impl Scan {
         Stored {
             units: self.units,
             released: self.released,
+            // Where it cannot be had, what was written in this boot is taken for what was written in another.
+            boot_id: crate::identity::boot_id().unwrap_or_default(),
         }
     }
 }

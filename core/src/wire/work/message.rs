@@ -34,6 +34,7 @@ pub(super) mod kind {
     pub(crate) const END: u8 = 0x25;
     pub(crate) const DONE: u8 = 0x26;
     pub(crate) const FAILED: u8 = 0x27;
+    pub(crate) const ABOUT: u8 = 0x28;
     pub(crate) const CREDIT: u8 = 0x40;
     pub(crate) const PING: u8 = 0x41;
     pub(crate) const PONG: u8 = 0x42;
@@ -117,6 +118,13 @@ pub enum Message {
     Failed {
         /// Why, as a classic node would say it.
         text: String,
+    },
+    /// Executor, before the `Accepted` of an `Attach`: what the unit is.
+    About {
+        /// Work type as registered there, at most 1,024 bytes.
+        work_type: String,
+        /// The submitter's parameters of the command.
+        params: String,
     },
     /// Both: data of this channel may be sent up to this offset.
     Credit {
@@ -218,6 +226,7 @@ impl Message {
             Self::End(body) => write(out, kind::END, channel, body),
             Self::Done => write(out, kind::DONE, channel, &()),
             Self::Failed { text } => write(out, kind::FAILED, channel, text),
+            Self::About { work_type, params } => write(out, kind::ABOUT, channel, &(work_type, params)),
             Self::Credit { bytes } => write(out, kind::CREDIT, channel, bytes),
             Self::Ping { token } => write(out, kind::PING, channel, token),
             Self::Pong { token } => write(out, kind::PONG, channel, token),
@@ -264,6 +273,10 @@ impl Message {
             kind::END => Self::End(read(body)?),
             kind::DONE => Self::Done,
             kind::FAILED => Self::Failed { text: read(body)? },
+            kind::ABOUT => {
+                let (work_type, params) = read(body)?;
+                Self::About { work_type, params }
+            }
             kind::CREDIT => Self::Credit { bytes: read(body)? },
             kind::PING => Self::Ping { token: read(body)? },
             kind::PONG => Self::Pong { token: read(body)? },
@@ -307,6 +320,7 @@ impl Message {
             | Self::Cancel { unit, .. }
             | Self::Release { unit, .. }
             | Self::Accepted { unit, .. } => limited("unit ID", unit, MAX_UNIT),
+            Self::About { work_type, .. } => limited("work type", work_type, MAX_WORK_TYPE),
             Self::Stdin { data, .. } | Self::Output { data, .. } if data.len() > MAX_DATA => Err(WireError::TooLong {
                 what: "data of a work message",
                 limit: MAX_DATA,

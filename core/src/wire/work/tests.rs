@@ -164,6 +164,13 @@ fn golden() -> Vec<(Message, Vec<u8>)> {
             },
             vector!("work/failed"),
         ),
+        (
+            Message::About {
+                work_type: "cat".into(),
+                params: "-n".into(),
+            },
+            vector!("work/about"),
+        ),
         (Message::Credit { bytes: 1 << 20 }, vector!("work/credit")),
         (Message::Ping { token: 99 }, vector!("work/ping")),
         (Message::Pong { token: 99 }, vector!("work/pong")),

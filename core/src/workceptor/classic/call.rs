@@ -35,6 +35,9 @@ pub(super) const START_WAIT: Duration = Duration::from_secs(60);
 /// How long a cancel or release may take: a classic executor waits for the process, 10 s and more.
 const FINISH_WAIT: Duration = Duration::from_secs(120);
 
+/// How long to wait with a release that is owed when its stream was lost.
+const OWED_RETRY: Duration = Duration::from_secs(60);
+
 /// What a call is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Kind {
@@ -43,6 +46,8 @@ pub(super) enum Kind {
     Finish(Verb),
     /// Releases what is left of a submission that broke.
     Withdraw,
+    /// Releases what is left of a unit that is gone here.
+    Owed,
 }
 
 impl Kind {
@@ -53,7 +58,7 @@ impl Kind {
         match self {
             Self::Submit => (0, MAX_SUBMITS),
             Self::Fetch => (Self::FETCH, MAX_FETCHES),
-            Self::Finish(_) | Self::Withdraw => (2, MAX_FINISHES),
+            Self::Finish(_) | Self::Withdraw | Self::Owed => (2, MAX_FINISHES),
         }
     }
 }
@@ -140,6 +145,13 @@ impl Workceptor {
         self.open_stream(key, node);
     }
 
+    pub(in super::super) fn open_owed_call(&mut self, node: &Target, id: &UnitId) {
+        let is_this = |call: &Call| call.kind == Kind::Owed && call.unit == *id;
+        if !self.calls.values().any(is_this) {
+            self.open_call(node, id, Kind::Owed);
+        }
+    }
+
     fn set_call(&mut self, id: &UnitId, kind: Kind, key: Option<PeerKey>) {
         let Some(remote) = self.units.get_mut(id).and_then(|unit| unit.remote.as_mut()) else {
             return;
@@ -148,6 +160,7 @@ impl Workceptor {
             Kind::Submit => remote.poll.submit = key,
             Kind::Fetch => remote.poll.fetch = key,
             Kind::Finish(_) | Kind::Withdraw => remote.poll.finish = key,
+            Kind::Owed => {}
         }
     }
 
@@ -254,11 +267,9 @@ impl Workceptor {
                     return self.break_call(key, &reason);
                 }
                 let node = call.node.node.clone();
-                let unit = self.units.get(&id);
-                if unit
-                    .and_then(|unit| unit.record.extra.remote())
-                    .is_some_and(|extra| extra.sign_work)
-                {
+                let unit = self.units.get(&id).and_then(|unit| unit.record.extra.remote());
+                let owed = self.released.get(&id).and_then(|tombstone| tombstone.owed.as_ref());
+                if unit.is_some_and(|extra| extra.sign_work) || owed.is_some_and(|owed| owed.sign_work) {
                     call.step = Step::Signing;
                     return self.sign(Signer::Call(key), &node);
                 }
@@ -274,6 +285,10 @@ impl Workceptor {
             (Step::Asked, Kind::Finish(verb)) => {
                 self.close_call(key);
                 self.finish_answered(&id, verb, line);
+            }
+            (Step::Asked, Kind::Owed) => {
+                self.close_call(key);
+                self.paid(&id, text::error(line));
             }
             (Step::Asked, Kind::Withdraw) => match text::error(line) {
                 Some(text) if !text.contains(&unknown_unit("")) => {
@@ -313,6 +328,12 @@ impl Workceptor {
     }
 
     fn send_command(&mut self, key: PeerKey, id: &UnitId, kind: Kind, token: &str) {
+        if let Some(owed) = self.owed(id)
+            && kind == Kind::Owed
+        {
+            let command = text::finish("release", &owed.unit, token);
+            return self.say(key, command, FINISH_WAIT);
+        }
         let name = self.remote_name(id);
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(remote) = unit.remote.as_mut() else { return };
@@ -329,7 +350,12 @@ impl Workceptor {
             Kind::Fetch => (text::results(&name, remote.file.received(), token), ANSWER_WAIT),
             Kind::Finish(Verb::Cancel) => (text::finish("cancel", &name, token), FINISH_WAIT),
             Kind::Finish(Verb::Release) | Kind::Withdraw => (text::finish("release", &name, token), FINISH_WAIT),
+            Kind::Owed => return,
         };
+        self.say(key, command, wait);
+    }
+
+    fn say(&mut self, key: PeerKey, command: Bytes, wait: Duration) {
         self.call_wait(key, wait);
         if let Some(call) = self.calls.get_mut(&key) {
             call.window = call.window.saturating_sub(command.len());
@@ -387,6 +413,10 @@ impl Workceptor {
     pub(in super::super) fn call_lost(&mut self, key: PeerKey, reason: &str) {
         let Some(call) = self.remove_call(key) else { return };
         let id = call.unit;
+        if call.kind == Kind::Owed {
+            let at = self.after(OWED_RETRY);
+            return self.timers.set(Timer::RetryCall(id), at);
+        }
         let Some(remote) = self.units.get_mut(&id).and_then(|unit| unit.remote.as_mut()) else {
             return;
         };

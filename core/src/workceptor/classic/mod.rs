@@ -22,7 +22,6 @@ use super::change::Change;
 use super::id::UnitId;
 use super::ready::Ready;
 use super::remote::Remote;
-use super::spool::Writer;
 use super::timer::Timer;
 use super::unit::{Stage, Unit, Verb};
 use super::{UNIT_WINDOW, Workceptor};
@@ -31,8 +30,11 @@ use text::Reported;
 
 pub(super) use call::Call;
 
-/// Bytes of output after which what was received is made durable: a restarted node asks for the rest only.
+/// Bytes of polled output after which what was received is made durable: a machine that starts anew asks for the rest only.
 const SYNC_STEP: u64 = 8 << 20;
+
+/// The same on a work session, which is faster.
+const SESSION_SYNC_STEP: u64 = 32 << 20;
 
 /// What the polling protocol knows of a unit.
 #[derive(Debug, Default)]
@@ -56,8 +58,7 @@ pub(super) struct Poll {
     same: u32,
     /// The last answer.
     last: Option<Reported>,
-    /// Output known to be durable, to go back to: a file may be longer after a crash than what it really holds.
-    rewind: Option<u64>,
+    /// Output known to be durable.
     synced: u64,
     syncing: bool,
 }
@@ -67,7 +68,6 @@ impl Poll {
     pub(super) fn restored(is_named: bool, synced: u64) -> Self {
         Self {
             safe: !is_named,
-            rewind: Some(synced),
             synced,
             ..Self::default()
         }
@@ -128,13 +128,6 @@ fn needs(unit: &Unit, remote: &mut Remote, waits: bool) -> Needs {
     let Some(extra) = unit.record.extra.remote() else {
         return needs;
     };
-    let poll = &mut remote.poll;
-    if let Some(at) = poll.rewind
-        && remote.file.is_idle()
-    {
-        remote.file = Writer::at(at);
-        poll.rewind = None;
-    }
     let finish = match unit.release {
         Some(_) if remote.wants_release(unit) => Some(Verb::Release),
         None if remote.wants_cancel(unit) => Some(Verb::Cancel),
@@ -176,7 +169,18 @@ impl Workceptor {
     pub(super) fn drive_classic(&mut self, id: &UnitId) {
         let waits = self.timers.is_set(&Timer::RetryCall(id.clone()));
         let polls_later = self.timers.is_set(&Timer::Poll(id.clone()));
-        let Some(unit) = self.units.get_mut(id) else { return };
+        let Some(unit) = self.units.get_mut(id) else {
+            return self.call_owed(id);
+        };
+        if unit.stage == Stage::Adopting {
+            if let Some(remote) = &unit.remote
+                && !remote.poll.asked
+            {
+                let node = remote.node.clone();
+                self.ask_status(&node, id);
+            }
+            return;
+        }
         if unit.stage != Stage::Live {
             return;
         }
@@ -222,7 +226,12 @@ impl Workceptor {
         };
         let written = remote.file.written();
         let poll = &mut remote.poll;
-        if poll.fetch.is_some() && !poll.syncing && written >= poll.synced + SYNC_STEP {
+        let step = if poll.fetch.is_some() {
+            SYNC_STEP
+        } else {
+            SESSION_SYNC_STEP
+        };
+        if !poll.syncing && written >= poll.synced + step {
             poll.syncing = true;
             self.update(id, Change::OutputSize(written), true);
         }

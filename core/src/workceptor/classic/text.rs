@@ -142,6 +142,14 @@ pub(super) fn reported(line: &str) -> Option<Reported> {
     })
 }
 
+/// Work type and parameters in a status line.
+pub(super) fn about(line: &str) -> Option<(String, String)> {
+    let value: Value = serde_json::from_str(line).ok()?;
+    let text = |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_string();
+    let params = value.get("ExtraData").and_then(|extra| extra.get("Params"));
+    Some((text(value.get("WorkType")), text(params)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,6 +11,7 @@ use super::super::state::State;
 use super::super::submit::in_use;
 use super::super::target::Target;
 use super::super::timer::Timer;
+use super::super::unit::Stage;
 use super::super::{Workceptor, unknown_unit};
 use super::call::Kind;
 use super::text::{self, Reported};
@@ -48,6 +49,7 @@ impl Workceptor {
             self.timers.clear(&Timer::RetryCall(id.clone()));
             self.drive_classic(&id);
         }
+        self.call_all_owed(node);
     }
 
     pub(super) fn ask_status(&mut self, node: &Target, id: &UnitId) {
@@ -109,11 +111,17 @@ impl Workceptor {
         self.peer_is_well(node);
         let is_current = name == self.remote_name(&id);
         let wants = self.peers.get(node).is_some_and(|peer| peer.wants(&id));
+        let is_adopting = self.units.get(&id).is_some_and(|unit| unit.stage == Stage::Adopting);
         if let Some(remote) = self.units.get_mut(&id).and_then(|unit| unit.remote.as_mut())
             && wants
         {
             remote.poll.asked = false;
-            if is_current {
+            if is_adopting {
+                match answer {
+                    Ok(_) => self.adoption_granted(&id, text::about(line)),
+                    Err(error) => self.adoption_failed(&id, error),
+                }
+            } else if is_current {
                 self.ask_later(node, &id);
                 match answer {
                     Ok(reported) => self.reported(node, &id, reported),

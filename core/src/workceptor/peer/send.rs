@@ -61,11 +61,19 @@ impl Workceptor {
         let Some(mut remote) = unit.remote.take() else { return };
         let mut speech = Speech::default();
         if let Some(mut line) = remote.line.take() {
+            let signer = Pen {
+                now: self.now.mono,
+                lasts: self.keys.signing.as_ref().map_or(Duration::ZERO, |s| s.expiration / 2),
+            };
+            let sign_work = unit.record.extra.remote().is_some_and(|extra| extra.sign_work);
+            if unit.stage == Stage::Adopting
+                && !line.opened
+                && let Some(signature) = signer.signature(sign_work, &mut remote, &mut speech)
+            {
+                line.opened = true;
+                speech.messages.push(attach(id, unit, &remote, signature));
+            }
             if unit.stage == Stage::Live {
-                let signer = Pen {
-                    now: self.now.mono,
-                    lasts: self.keys.signing.as_ref().map_or(Duration::ZERO, |s| s.expiration / 2),
-                };
                 speak(
                     id,
                     unit,
@@ -115,6 +123,11 @@ impl Workceptor {
         let Some(unit) = self.units.get_mut(id).filter(|unit| unit.serial == serial) else {
             return;
         };
+        if let Err(text) = &result
+            && unit.stage == Stage::Adopting
+        {
+            return self.adoption_failed(id, text);
+        }
         let Some(mut remote) = unit.remote.take() else { return };
         let (node, tries) = (remote.node.clone(), remote.sign_tries);
         let is_new = remote.wants_run(unit) && !remote.submitted;
@@ -269,14 +282,23 @@ impl Pen {
     }
 }
 
+fn remote_id<'a>(id: &'a UnitId, unit: &'a Unit) -> &'a str {
+    let recorded = remote::extra(unit).map_or("", |extra| extra.remote_unit_id.as_str());
+    if recorded.is_empty() { id.as_str() } else { recorded }
+}
+
+fn attach(id: &UnitId, unit: &Unit, remote: &Remote, signature: String) -> Message {
+    Message::Attach {
+        unit: remote_id(id, unit).into(),
+        offset: remote.file.received(),
+        signature,
+    }
+}
+
 /// What a unit has to say on its channel, in the order in which an executor needs it. `remote` and `line` are the unit's.
 fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window: u64, speech: &mut Speech, pen: Pen) {
     let Some(extra) = remote::extra(unit) else { return };
-    let remote_id = if extra.remote_unit_id.is_empty() {
-        id.as_str()
-    } else {
-        &extra.remote_unit_id
-    };
+    let remote_id = remote_id(id, unit);
     let wants_run = remote.wants_run(unit);
     if wants_run && !line.opened {
         let is_elsewhere = !extra.remote_unit_id.is_empty() && extra.remote_unit_id != id.as_str();
@@ -285,12 +307,7 @@ fn speak(id: &UnitId, unit: &Unit, remote: &mut Remote, line: &mut Line, window:
             let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {
                 return;
             };
-            let (unit, offset) = (remote_id.to_string(), remote.file.received());
-            speech.messages.push(Message::Attach {
-                unit,
-                offset,
-                signature,
-            });
+            speech.messages.push(attach(id, unit, remote, signature));
             line.opened = true;
         } else if extra.contacted {
             let Some(signature) = pen.signature(extra.sign_work, remote, speech) else {

@@ -301,6 +301,7 @@ impl Disk {
         Stored {
             units: self.live.iter().map(stored).collect(),
             released: self.released.0.clone(),
+            boot_id: alloc::format!("boot{}", self.boot),
         }
     }
 }

@@ -55,7 +55,14 @@ pub(super) struct Go {
 impl Go {
     fn status(unit: &GoUnit) -> String {
         let (state, detail, size) = (unit.state, &unit.detail, unit.stdout.len());
-        format!("{{\"Detail\":\"{detail}\",\"ExtraData\":null,\"State\":{state},\"StdoutSize\":{size}}}\n")
+        let extra = if state == 1 {
+            "{\"Pid\":7,\"Params\":\"-u x\"}"
+        } else {
+            "null"
+        };
+        format!(
+            "{{\"Detail\":\"{detail}\",\"ExtraData\":{extra},\"State\":{state},\"StdoutSize\":{size},\"WorkType\":\"cat\"}}\n"
+        )
     }
 
     fn command(&mut self, key: PeerKey, line: &str) -> String {

@@ -147,3 +147,57 @@ fn a_late_submission_of_an_old_session_makes_no_unit() {
         assert!(world.nodes[E].disk.live.is_empty());
     }
 }
+
+/// Released by force while its executor is away: it hears of it when it is back, whatever happens to the submitter.
+#[test]
+fn a_release_by_force_is_owed_to_the_executor() {
+    for crash in [None, Some(false), Some(true)] {
+        let mut world = World::new();
+        world.command.endless = true;
+        let client = world.submit(S, NAMES[E], b"abc");
+        world.run(1);
+        let id = world.id(client);
+        world.cut_all();
+        let release = world.release(S, &id, true);
+        world.run(20);
+        assert_eq!(world.last(release), released(&id));
+        assert!(world.only(S).is_none() && world.nodes[S].disk.live.is_empty());
+        if let Some(machine) = crash {
+            world.crash(S, machine);
+            world.start(S);
+            world.run(20);
+        }
+        assert!(world.only(E).is_some_and(|(_, unit)| !unit.is_complete()));
+        world.cut = false;
+        world.run(120);
+        assert!(world.only(E).is_none(), "{:?} {:?}", world.only(E), world.logs);
+        assert!(world.nodes[E].disk.runners.is_empty());
+        assert_eq!(world.nodes[S].disk.scan().released.last().unwrap().owed, None);
+        let opened = world.opened.len();
+        world.run(600);
+        assert_eq!(world.opened.len(), opened, "nothing is owed any more");
+        let again = world.release(S, &id, false);
+        world.run(1);
+        assert_eq!(world.last(again), released(&id));
+    }
+}
+
+#[test]
+fn an_executor_that_stays_away_is_owed_nothing_after_a_week() {
+    let mut world = World::new();
+    let client = world.submit(S, NAMES[E], b"abc");
+    world.run(1);
+    let id = world.id(client);
+    world.cut_all();
+    world.release(S, &id, true);
+    world.run(8 * 24 * 3600);
+    assert!(
+        world.logs.last().unwrap().ends_with("could not be told for 7 days"),
+        "{:?}",
+        world.logs
+    );
+    let opened = world.opened.len();
+    world.run(3600);
+    assert_eq!(world.opened.len(), opened);
+    assert_eq!(world.nodes[S].disk.scan().released.last().unwrap().owed, None);
+}

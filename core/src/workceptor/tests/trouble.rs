@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::super::*;
 use super::world::{E, NAMES, S, World};
 use crate::wire::work::{End, Message, Status, Submit};
-use alloc::string::String;
+use alloc::string::{String, ToString as _};
 
 fn from(node: &str) -> Requester {
     Requester {
@@ -313,5 +313,110 @@ fn legal_messages_in_any_order_break_nothing() {
             }
         }
         world.run(100);
+    }
+}
+
+/// The file system kept the length of the output and lost the bytes.
+#[test]
+fn output_that_was_not_durable_is_not_shown_after_a_loss_of_power() {
+    let mut world = World::new();
+    world.command.times = 300;
+    let stdin: Vec<u8> = (1..=250).cycle().take(1000).collect();
+    let client = world.submit(S, NAMES[E], &stdin);
+    while world.only(S).is_none_or(|(_, unit)| unit.output < 100_000) {
+        assert!(world.step());
+    }
+    let id = world.id(client);
+    let unit = UnitId::parse(&id).unwrap();
+    let size = world.stdout(S, &unit).len();
+    world.crash(S, true);
+    world.nodes[S].disk.live.get_mut(&unit).unwrap().stdout = alloc::vec![0; size];
+    world.start(S);
+    let reader = world.results(S, &id);
+    world.run(20);
+    assert_eq!(
+        world.status(S, &id).unwrap().state,
+        State::Succeeded,
+        "{:?}",
+        world.logs
+    );
+    assert!(
+        world.clients[&reader].data == stdin.repeat(300),
+        "a reader saw what was lost"
+    );
+    assert!(
+        world.logs.iter().all(|line| !line.contains("does not fit")),
+        "{:?}",
+        world.logs
+    );
+}
+
+/// Synced every now and then, so that a machine that starts anew asks for the rest only.
+#[test]
+fn long_output_is_made_durable_while_it_comes() {
+    let mut world = World::new();
+    world.command.times = 40;
+    world.command.chunk = 1 << 20;
+    let stdin: Vec<u8> = (1..=250).cycle().take(1 << 20).collect();
+    let client = world.submit(S, NAMES[E], &stdin);
+    while world.only(S).is_none_or(|(_, unit)| unit.output < 36 << 20) {
+        assert!(world.step());
+    }
+    let id = world.id(client);
+    let unit = UnitId::parse(&id).unwrap();
+    let durable = world.nodes[S].disk.durable[&unit].clone();
+    let size = Record::parse(&durable.record).unwrap().stdout_size;
+    assert!(size >= 32 << 20 && durable.stdout.len() as u64 >= size, "{size}");
+    world.crash(S, true);
+    world.start(S);
+    assert_eq!(world.status(S, &id).unwrap().stdout_size, size);
+    world.run(20);
+    assert_eq!(world.status(S, &id).unwrap().state, State::Succeeded);
+    assert!(world.stdout(S, &unit) == stdin.repeat(40), "output differs");
+}
+
+/// A classic node that had the executor's directory for a while has dropped who submitted the unit.
+#[test]
+fn a_submission_is_found_again_whose_submitter_a_classic_node_has_dropped() {
+    for endless in [true, false] {
+        let mut world = World::new();
+        world.command.endless = endless;
+        let client = world.submit(S, NAMES[E], b"abc");
+        world.run(1);
+        let id = world.id(client);
+        let unit = UnitId::parse(&id).unwrap();
+        // That it started is not durable at the submitter: it asks for it again.
+        if endless {
+            world.crash(S, true);
+        } else {
+            world.cut_all();
+            world.crash(S, true);
+            let dir = world.nodes[S].disk.live.get_mut(&unit).unwrap();
+            let mut record: serde_json::Value = serde_json::from_slice(&dir.record).unwrap();
+            record["State"] = 0.into();
+            record["ExtraData"]["RemoteStarted"] = false.into();
+            dir.record = record.to_string().into_bytes();
+            dir.stdout.clear();
+            world.cut = false;
+        }
+        world.crash(E, false);
+        let dir = world.nodes[E].disk.live.get_mut(&unit).unwrap();
+        let mut record: serde_json::Value = serde_json::from_slice(&dir.record).unwrap();
+        let pid = record["ExtraData"]["Pid"].clone();
+        record["ExtraData"] = if endless {
+            serde_json::json!({ "Pid": pid, "Params": "" })
+        } else {
+            serde_json::Value::Null
+        };
+        dir.record = record.to_string().into_bytes();
+        world.forget_seen(S);
+        world.forget_seen(E);
+        world.start(E);
+        world.start(S);
+        world.command.endless = false;
+        world.run(30);
+        let view = world.status(S, &id).unwrap();
+        assert_eq!(view.state, State::Succeeded, "{view:?} {:?}", world.logs);
+        assert_eq!(world.stdout(S, &unit), b"abc");
     }
 }

@@ -194,6 +194,19 @@ impl World {
         self.nodes[node].machine = Some(machine);
     }
 
+    /// What was seen of units does not count any more: the node is another one, or somebody else had its disk.
+    pub(super) fn forget_seen(&mut self, node: usize) {
+        self.nodes[node].seen.clear();
+    }
+
+    /// The node is gone for ever, with its disk; another one takes its place.
+    pub(super) fn replace(&mut self, node: usize) {
+        self.crash(node, true);
+        self.nodes[node].disk = Disk::default();
+        self.forget_seen(node);
+        self.start(node);
+    }
+
     /// The node dies. With `machine` everything that was not durable goes too.
     pub(super) fn crash(&mut self, node: usize, machine: bool) {
         let dead = &mut self.nodes[node];

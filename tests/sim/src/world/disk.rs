@@ -102,7 +102,7 @@ impl Disk {
         TaskResult::Stored
     }
 
-    pub(super) fn scan(&self) -> Stored {
+    pub(super) fn scan(&self, boots: u64) -> Stored {
         let stored = |(id, dir): (&UnitId, &Directory)| StoredUnit {
             id: id.clone(),
             record: dir
@@ -116,6 +116,7 @@ impl Disk {
         Stored {
             units: self.current.iter().map(stored).collect(),
             released: self.released.clone(),
+            boot_id: format!("boot-{boots}"),
         }
     }
 

@@ -40,7 +40,7 @@ impl World {
                 return self.schedule(self.now + disk_time, index, stored);
             }
             Task::ScanUnits => {
-                let mut units = host.disk.scan();
+                let mut units = host.disk.scan(host.boots);
                 for unit in &mut units.units {
                     unit.runner = Self::running(host, &unit.id);
                 }

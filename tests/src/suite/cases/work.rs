@@ -239,3 +239,36 @@ pub fn signed_and_verified(bench: &Bench) {
         "{types}"
     );
 }
+
+/// A unit outlives its submitter: another node takes it over, and what that releases is gone.
+pub fn another_node_takes_a_unit_over(bench: &Bench) {
+    let port = free_port();
+    let _far = bench.far(&bench.worker("far").listen(port));
+    let near = bench.near(&bench.worker("near").peer(port));
+    until_reachable(&*near, "far");
+    let unit = submit(bench, "near", "far gate", b"one ", "Running");
+    near.shutdown();
+    drop(near);
+
+    let other = bench.near(&bench.worker("other").peer(port));
+    until_reachable(&*other, "far");
+    let command = |unit: &str| format!(r#"{{"command":"work","subcommand":"adopt","node":"far","unitid":"{unit}"}}"#);
+    let adopt = |unit: &str| bench.control("other").json(&command(unit));
+    assert_eq!(adopt("nobodys1"), Err("unknown work unit nobodys1".to_owned()));
+    let adopted = |result: &str| Ok(serde_json::json!({ "result": result, "unitid": unit }));
+    assert_eq!(adopt(&unit), adopted("Adopted"));
+    assert_eq!(adopt(&unit), adopted("Already Adopted"));
+    bench
+        .control("other")
+        .wait_for_unit(&unit, UNIT_LIMIT, |status| status["StdoutSize"] == 6);
+    bench.open_gate();
+    assert_eq!(bench.control("other").results(&unit, 6).unwrap(), b"one done\n");
+    bench.control("other").wait_for_unit(&unit, UNIT_LIMIT, is("Succeeded"));
+    release(bench, "other", &unit);
+
+    // The submitter of before finds that it is gone.
+    let near = bench.near(&bench.worker("near").peer(port));
+    until_reachable(&*near, "far");
+    let status = bench.control("near").wait_for_unit(&unit, UNIT_LIMIT, is("Failed"));
+    assert_eq!(status["Detail"], "Remote work unit is gone");
+}
