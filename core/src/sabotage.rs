@@ -36,8 +36,6 @@ bugs! {
     AnswersNever = "answers-never";
     /// A frame that is passed on keeps its hops.
     KeepsHops = "keeps-hops";
-    /// Queues of links have no limit.
-    IgnoresLimits = "ignores-limits";
     /// Each piece read from a pipe is granted twice.
     GrantsTwice = "grants-twice";
     /// A stream goes on behind a gap.
@@ -48,8 +46,6 @@ bugs! {
     KeepsOldPaths = "keeps-old-paths";
     /// A neighbour that knows something else is left alone.
     IgnoresDigests = "ignores-digests";
-    /// A unit whose start is not known is started again.
-    StartsAgain = "starts-again";
     /// No record is synced.
     SkipsSync = "skips-sync";
     /// The timers of streams are not reported.

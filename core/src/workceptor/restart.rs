@@ -19,7 +19,6 @@ use super::state::State;
 use super::target::Target;
 use super::task::{Stored, StoredUnit};
 use super::unit::{Removal, Run, Stage, Unit};
-use crate::sabotage::{self, Bug};
 use crate::time::Now;
 
 impl Workceptor {
@@ -116,10 +115,6 @@ impl Workceptor {
             // Its submitter sends stdin again, from the start: what is in the file may not have been durable.
             Phase::Waiting if !extra.submitter.is_empty() => unit.spool = Some(Spool::new(Source::Nobody)),
             Phase::Waiting => self.fail(id, "Pending at restart".to_string()),
-            Phase::Starting if sabotage::is(Bug::StartsAgain) => {
-                unit.run = Run::Recording;
-                self.start_recorded(id);
-            }
             // Refused if a runner comes up in this moment, which is then looked for.
             Phase::Starting => self.fail(id, START_UNKNOWN.to_string()),
             Phase::Launched | Phase::Running => self.attach(id),

@@ -24,7 +24,6 @@ use foldhash::fast::FixedState;
 
 use self::flows::{Flows, Turn};
 use self::store::{SLOT_BYTES, Store};
-use crate::sabotage::{self, Bug};
 use crate::time::Instant;
 use crate::wire::data;
 
@@ -173,9 +172,6 @@ impl Egress {
 
     /// Memory that data may be in.
     fn room(&self, budget: &Budget) -> usize {
-        if sabotage::is(Bug::IgnoresLimits) {
-            return usize::MAX;
-        }
         self.limit.min(budget.share())
     }
 
@@ -283,9 +279,6 @@ impl Egress {
     }
 
     fn own_room(&self) -> usize {
-        if sabotage::is(Bug::IgnoresLimits) {
-            return usize::MAX;
-        }
         (OWN_BYTES + self.flows.own() * OWN_FLOW_BYTES).min(self.limit / 2)
     }
 
