@@ -7,11 +7,12 @@ use std::thread;
 use std::time::Duration;
 
 use receptor_core::rng::Rng;
-use receptor_tests::live::{Node, Process, Scratch};
+use receptor_tests::live::{Node, Process, Scratch, wait_for_routes};
 use rustix::process::{Pid, Signal, kill_process};
 
-/// After so many kills units get some time to go on.
-const ROUND: usize = 20;
+/// After so many kills units get some time to go on, from the moment on at which the mesh is whole: on a busy machine that takes
+/// longer than the next kill.
+const ROUND: usize = 12;
 const REST: Duration = Duration::from_secs(2);
 
 /// Who was killed so far; counted before it happens.
@@ -53,6 +54,7 @@ pub(crate) fn torment(nodes: &mut [Node], scratch: &Scratch, kills: &Kills, mut 
         thread::sleep(Duration::from_millis(50 + rng.below(250)));
         count += 1;
         if count % ROUND == 0 {
+            wait_for_routes(nodes.iter());
             thread::sleep(REST);
         }
         let victim = match rng.below(8) {
