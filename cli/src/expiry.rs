@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::Read as _;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -93,23 +94,160 @@ fn judge(path: &str, number: usize, der: &[u8], is_own: bool, now: Timestamp) ->
     })
 }
 
-/// Logs what is not in order, now and every day from now on, in a thread of its own. Files are read anew each time.
-pub fn watch(tls: &TlsFiles) {
-    if tls.files().next().is_none() {
-        return;
+/// Logs what is not in order with the certificates in force: at once, every day, and when they may have changed. Files are read
+/// anew each time, in a thread of its own, which there is none of without files.
+#[derive(Debug)]
+pub struct ExpiryWatch(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    state: Mutex<State>,
+    changed: Condvar,
+    told: fn(&Finding),
+}
+
+#[derive(Default, Debug)]
+struct State {
+    tls: TlsFiles,
+    /// Counts the reasons to look.
+    reasons: u64,
+    has_thread: bool,
+    has_ended: bool,
+}
+
+impl ExpiryWatch {
+    /// With the files that are in force from the start.
+    pub fn new(tls: &TlsFiles) -> Self {
+        Self::with(tls, log)
     }
-    let tls = tls.clone();
-    let look_daily = move || loop {
-        for finding in look(&tls, Timestamp::now()) {
-            match finding.severity {
-                Severity::Ok => {}
-                Severity::Warning => tracing::warn!("{}: {}", finding.subject, finding.text),
-                Severity::Error => tracing::error!("{}: {}", finding.subject, finding.text),
+
+    fn with(tls: &TlsFiles, told: fn(&Finding)) -> Self {
+        let this = Self(Arc::new(Shared {
+            state: Mutex::default(),
+            changed: Condvar::new(),
+            told,
+        }));
+        this.set(tls);
+        this
+    }
+
+    /// Looks at these files from now on, and at once if they are others than before.
+    pub fn set(&self, tls: &TlsFiles) {
+        let mut state = self.0.lock();
+        if state.tls == *tls {
+            return;
+        }
+        state.tls = tls.clone();
+        self.look(state);
+    }
+
+    /// Looks at once: what is in the files has changed.
+    pub fn again(&self) {
+        self.look(self.0.lock());
+    }
+
+    fn look(&self, mut state: MutexGuard<'_, State>) {
+        state.reasons += 1;
+        self.0.changed.notify_all();
+        if state.has_thread || state.tls.files().next().is_none() {
+            return;
+        }
+        let shared = Arc::clone(&self.0);
+        match thread::Builder::new().name("expiry".into()).spawn(move || shared.run()) {
+            Ok(_) => state.has_thread = true,
+            Err(error) => tracing::warn!("certificates will not be watched for their end: {error}"),
+        }
+    }
+}
+
+impl Drop for ExpiryWatch {
+    fn drop(&mut self) {
+        self.0.lock().has_ended = true;
+        self.0.changed.notify_all();
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn run(&self) {
+        let day = Duration::from_secs(DAY_SECONDS.unsigned_abs());
+        loop {
+            let (tls, reasons) = {
+                let state = self.lock();
+                (state.tls.clone(), state.reasons)
+            };
+            look(&tls, Timestamp::now()).iter().for_each(self.told);
+            let state = self.lock();
+            let is_quiet = |state: &mut State| state.reasons == reasons && !state.has_ended;
+            let waited = self.changed.wait_timeout_while(state, day, is_quiet);
+            if waited.unwrap_or_else(PoisonError::into_inner).0.has_ended {
+                return;
             }
         }
-        thread::sleep(Duration::from_secs(DAY_SECONDS.unsigned_abs()));
-    };
-    if let Err(error) = thread::Builder::new().name("expiry".into()).spawn(look_daily) {
-        tracing::warn!("certificates will not be watched for their end: {error}");
+    }
+}
+
+fn log(finding: &Finding) {
+    match finding.severity {
+        Severity::Ok => {}
+        Severity::Warning => tracing::warn!("{}: {}", finding.subject, finding.text),
+        Severity::Error => tracing::error!("{}: {}", finding.subject, finding.text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+    use receptor_host::tls_files::TlsClient;
+
+    /// What was told, one text after the other.
+    static TOLD: Mutex<Option<mpsc::Sender<String>>> = Mutex::new(None);
+
+    fn tell(finding: &Finding) {
+        if let Some(told) = &*TOLD.lock().unwrap() {
+            let _ = told.send(finding.subject.clone());
+        }
+    }
+
+    fn of(path: &str) -> TlsFiles {
+        TlsFiles {
+            clients: vec![TlsClient {
+                root_cas: path.into(),
+                ..TlsClient::default()
+            }],
+            ..TlsFiles::default()
+        }
+    }
+
+    #[test]
+    fn the_files_in_force_are_looked_at_whenever_they_may_have_changed() {
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let dir = tempfile::tempdir().unwrap();
+        let [one, two] = ["one", "two"].map(|name| dir.path().join(name).to_str().unwrap().to_owned());
+        let key = rcgen::KeyPair::generate().unwrap();
+        let certificate = rcgen::CertificateParams::default().self_signed(&key).unwrap();
+        for file in [&one, &two] {
+            std::fs::write(file, certificate.pem()).unwrap();
+        }
+        let (told, tellings) = mpsc::channel();
+        *TOLD.lock().unwrap() = Some(told);
+        let next = || tellings.recv_timeout(PATIENCE).unwrap();
+        let watch = ExpiryWatch::with(&TlsFiles::default(), tell);
+        assert!(!watch.0.lock().has_thread, "a thread for nothing");
+        watch.set(&of(&one));
+        assert_eq!(next(), format!("certificate {one}"));
+        watch.set(&of(&one));
+        watch.set(&of(&two));
+        assert_eq!(next(), format!("certificate {two}"));
+        watch.again();
+        assert_eq!(next(), format!("certificate {two}"));
+        drop(watch);
+        *TOLD.lock().unwrap() = None;
+        assert!(tellings.recv_timeout(PATIENCE).is_err(), "told once too often");
     }
 }

@@ -1,5 +1,6 @@
 //! The `receptor` program: configuration, logging and the way into the node.
 
+pub mod bell;
 pub mod certificates;
 pub mod check;
 pub mod config;
@@ -7,6 +8,7 @@ pub mod demo;
 pub mod expiry;
 pub mod help;
 pub mod logging;
+#[cfg(any(feature = "tokio", feature = "smol"))]
 pub mod node;
 pub mod reload;
 pub mod run;

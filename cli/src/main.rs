@@ -9,6 +9,9 @@ use receptor_cli::config::{self, Action, ConfigError, Host, v2};
 use receptor_cli::{VERSION, check, demo, help, node, run};
 use receptor_host::runner::{self, RUNNER_ARGUMENT};
 
+#[cfg(not(any(feature = "tokio", feature = "smol")))]
+compile_error!("choose a runtime: feature `tokio` (the default) or `smol`");
+
 fn main() -> ExitCode {
     let mut args = std::env::args_os();
     let program = args

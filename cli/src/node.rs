@@ -6,25 +6,26 @@ mod on_smol;
 mod on_tokio;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use receptor_host::adapter::{End, Options, Tls};
-use receptor_host::reap;
+use receptor_host::error_text::os_text;
+use receptor_host::file_watch::FileWatch;
 use receptor_host::runner::RunnerProgram;
+use receptor_host::{open_files, reap};
 
 #[cfg(all(feature = "smol", not(feature = "tokio")))]
 use self::on_smol::run_node;
 #[cfg(feature = "tokio")]
 use self::on_tokio::run_node;
+use crate::bell::Bell;
 use crate::config::Config;
 use crate::config::to_core::Machine;
-use crate::expiry;
+use crate::expiry::ExpiryWatch;
 use crate::reload::Source;
 use crate::tls_watch::TlsWatch;
-
-#[cfg(not(any(feature = "tokio", feature = "smol")))]
-compile_error!("choose a runtime: feature `tokio` (the default) or `smol`");
 
 /// Tasks run between two looks at the sockets. A task of a busy stream moves up to 256 KiB in a turn, and a frame that came
 /// meanwhile waits for all of these turns: with tokio's 61 a ping beside a stream at full speed took ten times as long, and
@@ -40,6 +41,10 @@ pub fn run(config: Config, mut source: Option<Source>) -> ExitCode {
             tracing::warn!("orphaned processes will not be reaped: {error}");
         }
     }
+    // Every link, client and stream of a service is a file.
+    if let Err(error) = open_files::raise() {
+        tracing::warn!("the limit of open files cannot be raised: {error}");
+    }
     // Certificates are judged before anything is opened.
     let tls = match config.tls.load(&config.node.id) {
         Ok(configs) => configs,
@@ -49,26 +54,58 @@ pub fn run(config: Config, mut source: Option<Source>) -> ExitCode {
         tracing::warn!("{warning}");
     }
     let mut options = Options::default();
-    expiry::watch(&config.tls);
+    let expiry = Arc::new(ExpiryWatch::new(&config.tls));
     options.tls = Arc::new(Tls::new(tls));
     options.data_dir = Some(config.node.data_dir.clone());
     options.runner = Some(RunnerProgram::default());
     // Lives as long as the node runs.
-    let watch = TlsWatch::new(config.node.id.clone(), config.tls.clone(), Arc::clone(&options.tls)).map(Arc::new);
+    let watch = TlsWatch::new(
+        config.node.id.clone(),
+        config.tls.clone(),
+        Arc::clone(&options.tls),
+        Arc::clone(&expiry),
+    );
+    let watch = watch.map(Arc::new);
     match (&watch, &mut source) {
         (Ok(watch), Some(source)) => source.set_watch(Arc::clone(watch)),
         (Ok(_), None) => {}
         (Err(error), _) => tracing::warn!("changes of TLS files will not be noticed: {error}"),
     }
+    let wants_reload = Bell::default();
+    let mut file_watch = None;
+    if let Some(source) = &mut source {
+        source.set_expiry(expiry);
+        file_watch = source.watched_file().and_then(|file| watch_file(file, &wants_reload));
+    }
     options.config_source = source.map(|source| Arc::new(source) as _);
     let started = || tracing::info!("Initialization complete");
-    match run_node(config.to_core(Machine::current()), options, started) {
+    let ended = run_node(config.to_core(Machine::current()), options, wants_reload, started);
+    drop(file_watch);
+    match ended {
         Ok(End::Duplicate) => {
             tracing::error!("duplicate node ID: an older node uses it in this mesh, so this one ends");
             ExitCode::SUCCESS
         }
         Ok(end) => fail(&end.to_string()),
         Err(error) => fail(&error),
+    }
+}
+
+/// Asks for a reload whenever the file has changed.
+fn watch_file(file: &Path, wants_reload: &Bell) -> Option<FileWatch> {
+    let bell = wants_reload.clone();
+    let watch = FileWatch::new(move || bell.ring());
+    let failed = |why: &str| tracing::warn!("changes of {} will not be noticed: {why}", file.display());
+    match watch {
+        Ok(watch) if watch.set([file]).is_empty() => Some(watch),
+        Ok(_) => {
+            failed("its directory cannot be watched");
+            None
+        }
+        Err(error) => {
+            failed(&os_text(&error));
+            None
+        }
     }
 }
 

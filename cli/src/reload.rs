@@ -4,6 +4,7 @@
 //! or of the machine does not: the node's name, its directory, control services and proxies.
 
 use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use receptor_core::config::Service;
@@ -11,38 +12,54 @@ use receptor_core::node::io::{ReloadCode, ReloadError};
 use receptor_host::adapter::{ConfigSource, FreshConfig};
 
 use crate::config::to_core::Machine;
-use crate::config::v2::Later;
+use crate::config::v2::{self, Later};
 use crate::config::{self, Action, Config, Host};
+use crate::expiry::ExpiryWatch;
 use crate::logging::LevelControl;
 use crate::tls_watch::TlsWatch;
 
 /// Where the running node's configuration came from.
 #[derive(Debug)]
 pub struct Source {
+    file: PathBuf,
     args: Vec<String>,
     host: Host,
     running: Fixed,
     level: LevelControl,
     watch: Option<Arc<TlsWatch>>,
+    expiry: Option<Arc<ExpiryWatch>>,
 }
 
 impl Source {
     /// Of a node that was started with these arguments and this configuration. `None` if no file was named: nothing could have
     /// changed.
     pub fn new(args: Vec<String>, host: Host, config: &Config, level: LevelControl) -> Option<Self> {
-        config.config_file.as_ref()?;
+        let file = config.config_file.clone()?;
         Some(Self {
+            file,
             args,
             host,
             running: Fixed::of(config),
             level,
             watch: None,
+            expiry: None,
         })
     }
 
     /// Has a watch follow the TLS configs that are read.
     pub fn set_watch(&mut self, watch: Arc<TlsWatch>) {
         self.watch = Some(watch);
+    }
+
+    /// Has the daily look at certificates follow, too.
+    pub fn set_expiry(&mut self, expiry: Arc<ExpiryWatch>) {
+        self.expiry = Some(expiry);
+    }
+
+    /// The file that is to be watched, since it says by itself when it has changed: of dialect 2 (`config.md` §9).
+    pub fn watched_file(&self) -> Option<&Path> {
+        let is_watched = self.args.iter().any(|arg| arg == v2::SWITCH);
+        Some(&*self.file).filter(|_| is_watched)
     }
 
     fn load(&self) -> Result<Config, ReloadError> {
@@ -67,11 +84,14 @@ impl ConfigSource for Source {
         let tls = config.tls.load(&config.node.id).map_err(|error| failed(&error))?;
         let certificates = tls.warnings().to_vec();
         fresh.tls = Some(tls);
-        let (level, watch) = (self.level.clone(), self.watch.clone());
+        let (level, watch, expiry) = (self.level.clone(), self.watch.clone(), self.expiry.clone());
         fresh.applied = Some(Box::new(move || {
             level.set(config.log_level, config.trace);
             for warning in config.warnings.iter().chain(&certificates) {
                 tracing::warn!("{warning}");
+            }
+            if let Some(expiry) = expiry {
+                expiry.set(&config.tls);
             }
             if let Some(watch) = watch {
                 watch.set(config.tls);
@@ -140,11 +160,9 @@ fn entity(service: &Service) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-    use std::path::{Path, PathBuf};
-
     use super::*;
     use crate::logging::Level;
+    use std::fs;
 
     const FILE: &str = "
 - node: {id: a}

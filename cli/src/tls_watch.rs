@@ -8,6 +8,8 @@ use receptor_host::adapter::Tls;
 use receptor_host::file_watch::FileWatch;
 use receptor_host::tls_files::TlsFiles;
 
+use crate::expiry::ExpiryWatch;
+
 /// Watches the files of the TLS configs until it is dropped.
 #[derive(Debug)]
 pub struct TlsWatch {
@@ -16,11 +18,11 @@ pub struct TlsWatch {
 }
 
 impl TlsWatch {
-    /// Watches `files`, and keeps `tls` as they are.
+    /// Watches `files`, and keeps `tls` as they are; `expiry` hears of every change.
     ///
     /// # Errors
     /// The operating system cannot watch more.
-    pub fn new(node_id: NodeId, files: TlsFiles, tls: Arc<Tls>) -> std::io::Result<Self> {
+    pub fn new(node_id: NodeId, files: TlsFiles, tls: Arc<Tls>, expiry: Arc<ExpiryWatch>) -> std::io::Result<Self> {
         let shared = Arc::new(Mutex::new(files.clone()));
         let of_thread = Arc::clone(&shared);
         let watch = FileWatch::new(move || {
@@ -33,6 +35,7 @@ impl TlsWatch {
                         .for_each(|warning| tracing::warn!("{warning}"));
                     tls.replace(configs);
                     tracing::info!("TLS files were read again");
+                    expiry.again();
                 }
                 // Often just half of a change, whose other half follows.
                 Err(error) => tracing::error!("TLS files changed and cannot be used; those from before stay: {error}"),

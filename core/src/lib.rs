@@ -140,6 +140,7 @@ extern crate alloc;
 #[cfg(any(feature = "quic", feature = "websocket"))]
 extern crate std;
 
+pub mod complaints;
 pub mod config;
 pub mod control;
 pub mod deadline;

@@ -7,7 +7,9 @@
 //! folder in `corpus/`. `tests/replay.rs` checks that none of them is forgotten.
 #![forbid(unsafe_code)]
 
+mod certificates;
 mod classic;
+mod config;
 mod control;
 mod extended;
 mod firewall;
@@ -15,6 +17,7 @@ mod frame;
 mod link;
 mod node;
 mod quic;
+mod requests;
 mod rig;
 mod secure;
 mod source;
@@ -23,7 +26,9 @@ mod table;
 mod transport;
 mod work;
 
+pub use certificates::{certificates, pem};
 pub use classic::{advert, route, unreachable};
+pub use config::{arguments, config, yaml};
 pub use control::control;
 pub use extended::extended;
 pub use firewall::firewall;
@@ -31,6 +36,7 @@ pub use frame::data;
 pub use link::link;
 pub use node::node;
 pub use quic::quic;
+pub use requests::requests;
 pub use secure::secure;
 pub use stream::stream;
 pub use table::table;
@@ -49,6 +55,10 @@ pub const PARSERS: &[(&str, Target)] = &[
     ("extended", extended),
     ("work", work),
     ("firewall", firewall),
+    ("yaml", yaml),
+    ("config", config),
+    ("arguments", arguments),
+    ("pem", pem),
 ];
 
 /// Targets that drive machines, by the name of their binary.
@@ -61,6 +71,8 @@ pub const MACHINES: &[(&str, Target)] = &[
     ("transport", transport),
     ("websocket", websocket),
     ("quic", quic),
+    ("certificates", certificates),
+    ("requests", requests),
     ("node", node),
 ];
 

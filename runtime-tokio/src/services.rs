@@ -14,7 +14,8 @@ use std::time::Duration;
 use receptor_core::id::ServiceIndex;
 use receptor_core::node::io::{LocalListen, LocalTarget};
 use receptor_host::adapter::{
-    LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection, LocalSocket, Progress, Proxy, SecureEnd, TICK, Tls,
+    LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection, LocalSocket, Progress, Proxy, SecureEnd,
+    SharedComplaints, TICK, Tls,
 };
 use receptor_host::error_text::os_text;
 use receptor_host::local_socket::{self, Backoff, LOCAL_CLIENT, LocalListener};
@@ -131,7 +132,10 @@ pub(crate) async fn accept(listener: Listener, purpose: Purpose, arrivals: Arriv
 
 /// The handshakes of one listener, oldest first. Each ends when its sender is dropped.
 #[derive(Default)]
-struct Handshakes(VecDeque<oneshot::Sender<Infallible>>);
+struct Handshakes {
+    under_way: VecDeque<oneshot::Sender<Infallible>>,
+    complaints: SharedComplaints,
+}
 
 impl Handshakes {
     fn begin(
@@ -142,13 +146,13 @@ impl Handshakes {
         address: &str,
         arrivals: &Arrivals,
     ) {
-        self.0.retain(|handshake| !handshake.is_closed());
-        if self.0.len() >= LOCAL_HANDSHAKES {
-            self.0.pop_front();
+        self.under_way.retain(|handshake| !handshake.is_closed());
+        if self.under_way.len() >= LOCAL_HANDSHAKES {
+            self.under_way.pop_front();
         }
         let (alive, dropped) = oneshot::channel();
-        self.0.push_back(alive);
-        let (address, arrivals) = (address.to_owned(), arrivals.clone());
+        self.under_way.push_back(alive);
+        let (address, arrivals, complaints) = (address.to_owned(), arrivals.clone(), self.complaints.clone());
         tokio::spawn(async move {
             let handshake = async {
                 let mut connection = secured?;
@@ -160,7 +164,7 @@ impl Handshakes {
                 done = timeout(LOCAL_HANDSHAKE_LIMIT, handshake) => match done {
                     // The driver is gone: nobody needs it.
                     Ok(Ok(connection)) => drop(arrivals.send(purpose.arrival(connection, remote)).await),
-                    Ok(Err(text)) => tracing::warn!("TLS handshake with {remote} on {address} failed: {text}"),
+                    Ok(Err(text)) => complaints.warn(&format!("TLS handshake with {remote} on {address} failed: {text}")),
                     Err(_) => tracing::debug!("TLS handshake with {remote} on {address} took too long"),
                 },
                 _ = dropped => {}

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::thread;
 
 use receptor_tests::live::{
-    Builder, Node, PATIENCE, Place, Receptorctl, Scratch, Socket, free_port, noise, routes, skipped, until,
-    wait_for_routes,
+    Authority, Builder, Node, PATIENCE, Place, Receptorctl, Scratch, Socket, free_port, noise, routes, skipped,
+    tls_client, until, wait_for_routes,
 };
 
 /// Bytes that run through the link while it is reloaded; `RECEPTOR_RELOAD_MIB` gives another number of MiB.
@@ -177,4 +177,90 @@ fn a_reload_that_fails_says_why_and_changes_nothing() {
     assert_eq!(client.run(&["reload"]).code, Some(3));
     edit(&node, |_| listener);
     assert_eq!(client.run(&["reload"]).code, Some(4));
+}
+
+/// The certificate that a listener shows, in DER.
+fn shown(port: u16, ca: &str) -> Vec<u8> {
+    let mut client = tls_client(&format!("127.0.0.1:{port}"), ca, None);
+    while client.conn.is_handshaking() {
+        client.conn.complete_io(&mut client.sock).expect("a handshake");
+    }
+    client.conn.peer_certificates().expect("certificates")[0].to_vec()
+}
+
+#[test]
+fn certificates_that_are_written_anew_are_shown_to_newcomers_and_links_live_on() {
+    let scratch = Scratch::new();
+    let mesh = Authority::new(scratch.path(), "mesh");
+    let identity = mesh.node("hub");
+    let (port, address) = (free_port(), |port: u16| format!("127.0.0.1:{port}"));
+    let hub = Builder::new(&scratch, "hub")
+        .entity(
+            "tls-server",
+            &[("name", "s"), ("cert", &identity.cert), ("key", &identity.key)],
+        )
+        .entity(
+            "tcp-listener",
+            &[("bindaddr", "127.0.0.1"), ("port", &port.to_string()), ("tls", "s")],
+        )
+        .start();
+    let peer = |id: &str| {
+        let client = [("name", "c"), ("cert", ""), ("key", ""), ("rootcas", &*mesh.cert)];
+        Builder::new(&scratch, id)
+            .entity("tls-client", &client)
+            .entity("tcp-peer", &[("address", &address(port)), ("tls", "c")])
+    };
+    let early = peer("early").start();
+    wait_for_routes([&hub, &early]);
+    let old = shown(port, &mesh.cert);
+    assert_eq!(old, shown(port, &mesh.cert));
+
+    // The key of one, the certificate of the other: half of a change is not used.
+    let good = fs::read(&identity.key).expect("a key");
+    fs::write(&identity.key, fs::read(&mesh.node("other").key).expect("a key")).expect("the file can be written");
+    hub.wait_for_log(&["TLS files changed and cannot be used"]);
+    assert_eq!(old, shown(port, &mesh.cert));
+    fs::write(&identity.key, good).expect("the file can be written");
+    hub.wait_for_log(&["TLS files were read again"]);
+
+    mesh.node("hub");
+    let new = until("the new certificate is shown", PATIENCE, || {
+        let now = shown(port, &mesh.cert);
+        if now == old {
+            Err("the old one".to_owned())
+        } else {
+            Ok(now)
+        }
+    });
+    let late = peer("late").start();
+    wait_for_routes([&hub, &early, &late]);
+    assert_eq!(new, shown(port, &mesh.cert));
+    let log = hub.log();
+    assert_eq!(log.matches("connection established with early").count(), 1, "{log}");
+    assert!(!log.contains("connection to early is gone"), "{log}");
+}
+
+#[test]
+fn a_file_of_sections_is_read_again_as_soon_as_it_is_written() {
+    let scratch = Scratch::new();
+    let (first, second) = (free_port(), free_port());
+    let builder = Builder::new(&scratch, "hub");
+    let (socket, data) = (scratch.join("hub.sock"), scratch.join("data"));
+    let sections = format!(
+        "node: {{id: hub, datadir: {}}}\nlog-level: {{level: info}}\ncontrol-services: [{{filename: {}}}]\n\
+         tcp-listeners:\n- {{bindaddr: 127.0.0.1, port: {first}}}\n",
+        data.display(),
+        socket.display()
+    );
+    let hub = builder.start_with_sections(&sections);
+    let edge = Builder::new(&scratch, "edge").peer(first, 1.0).start();
+    let late = Builder::new(&scratch, "late").peer(second, 1.0).start();
+    wait_for_routes([&hub, &edge]);
+    edit(&hub, |text| format!("{text}nonsense: {{}}\n"));
+    hub.wait_for_log(&["configuration not reloaded", "unknown section nonsense"]);
+    edit(&hub, |_| {
+        format!("{sections}- {{bindaddr: 127.0.0.1, port: {second}}}\n")
+    });
+    wait_for_routes([&hub, &edge, &late]);
+    assert_eq!(hub.log().matches("connection established with edge").count(), 1);
 }

@@ -2,16 +2,11 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use x509_parser::asn1_rs::{Any, Class, FromDer as _, Oid, Tag, oid};
+use receptor_core::tls::{NamesError, node_ids_in};
+use x509_parser::asn1_rs::FromDer as _;
 use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
 
 use super::{Names, Result, ToolError};
-
-/// The otherName type of a node ID (`security.md` §8).
-const NODE_ID: Oid<'static> = oid!(1.3.6.1.4.1.2312.19.1);
-
-/// `otherName` among the kinds of name.
-const OTHER_NAME: Tag = Tag(0);
 
 /// The names in a subjectAltName. Of kinds that are not listed in [`Names`] nothing is told, but they may be there.
 pub(super) fn read(value: &[u8]) -> Result<Names> {
@@ -19,15 +14,19 @@ pub(super) fn read(value: &[u8]) -> Result<Names> {
     let Ok(([], names)) = SubjectAlternativeName::from_der(value) else {
         return Err(bad("subjectAltName"));
     };
+    let nodes = node_ids_in(value).map_err(|error| match error {
+        NamesError::OtherName => bad("node ID"),
+        _ => bad("subjectAltName"),
+    })?;
     let mut found = Names::default();
+    for node in nodes {
+        // Whatever a certificate says must be shown to who signs it.
+        found.nodes.push(node.ok_or_else(|| bad("node ID"))?);
+    }
     for name in &names.general_names {
         match name {
             GeneralName::DNSName(dns) => found.dns.push((*dns).to_owned()),
             GeneralName::IPAddress(octets) => found.ips.push(address(octets).ok_or_else(|| bad("IP address"))?),
-            GeneralName::OtherName(kind, value) if *kind == NODE_ID => {
-                found.nodes.push(text(value).ok_or_else(|| bad("node ID"))?);
-            }
-            GeneralName::Invalid(OTHER_NAME, _) => return Err(bad("otherName")),
             _ => {}
         }
     }
@@ -40,24 +39,6 @@ fn address(octets: &[u8]) -> Option<IpAddr> {
         16 => Some(Ipv6Addr::from(<[u8; 16]>::try_from(octets).ok()?).into()),
         _ => None,
     }
-}
-
-/// `[0] EXPLICIT` of a string that every node understands.
-fn text(value: &[u8]) -> Option<String> {
-    let ([], outer) = Any::from_der(value).ok()? else {
-        return None;
-    };
-    if outer.class() != Class::ContextSpecific || outer.tag() != Tag(0) {
-        return None;
-    }
-    let ([], string) = Any::from_der(outer.data).ok()? else {
-        return None;
-    };
-    let is_text = matches!(string.tag(), Tag::Utf8String | Tag::PrintableString | Tag::Ia5String);
-    if string.class() != Class::Universal || !is_text {
-        return None;
-    }
-    String::from_utf8(string.data.to_vec()).ok()
 }
 
 #[cfg(test)]

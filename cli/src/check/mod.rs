@@ -6,6 +6,7 @@
 mod addresses;
 mod files;
 mod finding;
+mod peers;
 mod tls;
 
 #[cfg(test)]
@@ -119,7 +120,7 @@ fn check_node(config: &Config, options: Options, now: Timestamp) -> Vec<Finding>
     files::check(config, &mut findings);
     addresses::listeners(config, &mut findings);
     if !options.offline {
-        addresses::peers(config, &mut findings);
+        peers::peers(config, &mut findings);
     }
     findings
 }

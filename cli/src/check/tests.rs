@@ -1,9 +1,19 @@
 //! Checks of configurations whose parts are good and bad.
 
 use std::fs::{self, Permissions};
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt as _;
+use std::sync::Arc;
+use std::thread;
 
+use bytes::BytesMut;
+use receptor_core::config::ListenerTransport;
+use receptor_core::id::NodeId;
+use receptor_core::link::transport::Transport;
+use receptor_core::wire::classic::RoutingUpdate;
+use receptor_host::adapter::{Accepting, Tls};
+use receptor_host::tls_files::{TlsFiles, TlsServer};
 use tempfile::TempDir;
 
 use super::*;
@@ -47,6 +57,7 @@ impl Desk {
             common_name: "node".into(),
             names: Names {
                 nodes: vec!["node".into()],
+                ips: vec!["127.0.0.1".parse().unwrap()],
                 ..Names::default()
             },
             key: RequestKey::New {
@@ -242,10 +253,146 @@ fn addresses_are_tried() {
         )
     };
     says(&format!(
-        "OK      tcp-peer 127.0.0.1:{port}: 127.0.0.1:{port} accepts connections"
+        "WARNING tcp-peer 127.0.0.1:{port}: 127.0.0.1:{port} accepts connections, but no node has introduced itself there"
     ));
     says(&format!("WARNING tcp-peer {free}: {free}: connection refused"));
     says("WARNING tcp-peer no-such-host.invalid:1: dial tcp: lookup no-such-host.invalid: ");
+}
+
+/// A node of this name that listens, with these layers, and says no more than hello.
+fn greeter(name: &'static str, layers: impl Fn() -> Transport + Send + 'static) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let hello = RoutingUpdate {
+        node_id: name.into(),
+        forwarding_node: name.into(),
+        ..RoutingUpdate::default()
+    };
+    thread::spawn(move || {
+        for stream in listener.incoming() {
+            greet(stream.unwrap(), layers(), BytesMut::from(&hello.emit()[..]));
+        }
+    });
+    port
+}
+
+fn greet(mut stream: TcpStream, mut transport: Transport, hello: BytesMut) {
+    let (mut hello, mut buffer) = (Some(hello), [0; 4096]);
+    loop {
+        if !transport.is_handshaking()
+            && let Some(hello) = hello.take()
+        {
+            transport.push_frame(hello);
+        }
+        while let Some(bytes) = transport.poll_transmit() {
+            if stream.write_all(&bytes).is_err() {
+                return;
+            }
+        }
+        match stream.read(&mut buffer) {
+            Ok(1..) if transport.end().is_some() => return,
+            Ok(count @ 1..) => transport.handle_bytes(&buffer[..count]),
+            _ => return,
+        }
+    }
+}
+
+#[test]
+fn peers_are_asked_who_they_are() {
+    let desk = Desk::new();
+    let (plain, web) = (
+        greeter("b", Transport::lengths),
+        greeter("b", || Transport::web_socket_server("/")),
+    );
+    let found = |id: &str, peer: &str| {
+        let found = desk.check(&format!("- node: {{id: {id}, datadir: '{{dir}}'}}\n{peer}\n"), false);
+        found.last().unwrap().clone()
+    };
+    let address = format!("127.0.0.1:{plain}");
+    let peer = format!("- tcp-peer: {{address: '{address}'}}");
+    assert_eq!(
+        found("a", &peer),
+        format!("OK      tcp-peer {address}: {address} is node b")
+    );
+    assert_eq!(
+        found("b", &peer),
+        format!("ERROR   tcp-peer {address}: {address} is node b, as this one is called")
+    );
+    let peer = format!("- tcp-peer: {{address: '{address}', allowedpeers: [c]}}");
+    assert_eq!(
+        found("a", &peer),
+        format!("ERROR   tcp-peer {address}: {address} is node b, which is not among its allowedpeers")
+    );
+    let url = format!("ws://127.0.0.1:{web}");
+    let peer = format!("- ws-peer: {{address: '{url}'}}");
+    assert_eq!(
+        found("a", &peer),
+        format!("OK      ws-peer {url}: 127.0.0.1:{web} is node b")
+    );
+    let url = format!("ws://127.0.0.1:{web}/elsewhere");
+    let peer = format!("- ws-peer: {{address: '{url}'}}");
+    let refused = format!("WARNING ws-peer {url}: 127.0.0.1:{web}: websocket: bad handshake");
+    assert!(found("a", &peer).starts_with(&refused), "{}", found("a", &peer));
+}
+
+#[test]
+fn what_is_wrong_with_a_certificate_of_a_peer_is_told() {
+    let desk = Desk::new();
+    desk.authority("ca");
+    desk.authority("other");
+    desk.certificate("ca", "2036-01-01T00:00:00Z");
+    let server = |client_cas: &str| {
+        let files = TlsFiles {
+            servers: vec![TlsServer {
+                name: "s".into(),
+                cert: desk.path("node.crt"),
+                key: desk.path("node.key"),
+                client_cas: client_cas.into(),
+                ..TlsServer::default()
+            }],
+            ..TlsFiles::default()
+        };
+        let tls = Tls::new(files.load(&NodeId::new("node")).unwrap());
+        let transport = ListenerTransport::Tcp { tls: Some("s".into()) };
+        let accepting = Accepting::new(transport, Arc::new(tls)).unwrap();
+        move || accepting.layers().unwrap()
+    };
+    let found = |port: u16, ca: &str, host: &str| {
+        let yaml = format!(
+            "
+- node: {{id: a, datadir: '{{dir}}'}}
+- tls-client: {{name: c, cert: '', key: '', rootcas: '{{dir}}/{ca}.crt'}}
+- tcp-peer: {{address: '{host}:{port}', tls: c}}
+"
+        );
+        let found = desk.check(&yaml, false).last().unwrap().clone();
+        found
+            .split_once(&format!("127.0.0.1:{port}"))
+            .map_or(found.clone(), |(begin, _)| {
+                format!("{begin}{}", found.rsplit_once(&format!("127.0.0.1:{port}")).unwrap().1)
+            })
+    };
+    let node = greeter("node", server(""));
+    assert_eq!(
+        found(node, "ca", "127.0.0.1"),
+        "OK      tcp-peer  is node node, as its certificate says"
+    );
+    let unknown = found(node, "other", "127.0.0.1");
+    assert!(
+        unknown.starts_with("ERROR   tcp-peer : tls: ") && unknown.contains("unknown authority"),
+        "{unknown}"
+    );
+    let elsewhere = found(node, "ca", "localhost");
+    assert!(elsewhere.contains("ERROR   tcp-peer localhost"), "{elsewhere}");
+    let impostor = greeter("impostor", server(""));
+    assert_eq!(
+        found(impostor, "ca", "127.0.0.1"),
+        "ERROR   tcp-peer  is node impostor; its certificate is one of node"
+    );
+    // It wants a certificate, and there is none to show: that is heard only after the handshake.
+    let strict = greeter("node", server(&desk.path("ca.crt")));
+    let refused = found(strict, "ca", "127.0.0.1");
+    assert!(refused.starts_with("ERROR   tcp-peer : tls: "), "{refused}");
 }
 
 #[test]

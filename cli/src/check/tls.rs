@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use receptor_core::config::{BackendKind, ListenerTransport, PeerTransport, Service};
+use receptor_core::tls::DEFAULT_CLIENT;
 use receptor_host::tls_files::{TlsClient, TlsFiles, TlsServer};
 use rustls_pki_types::UnixTime;
 use webpki::{EndEntityCert, KeyUsage, anchor_from_trusted_cert};
@@ -46,7 +47,7 @@ pub(super) fn check(config: &Config, now: Timestamp, findings: &mut Vec<Finding>
         let known = if used.is_server {
             tls.servers.iter().any(|server| server.name == used.name)
         } else {
-            tls.clients.iter().any(|client| client.name == used.name)
+            used.name == DEFAULT_CLIENT || tls.clients.iter().any(|client| client.name == used.name)
         };
         if !known {
             findings.push(Finding::error(used.by, format!("unknown TLS config {}", used.name)));

@@ -3,6 +3,7 @@
 use receptor_core::config::{BackendKind, ListenerTransport, PeerTransport};
 use receptor_core::id::NodeId;
 use receptor_core::link::transport::{Url, check_header};
+use receptor_core::tls::DEFAULT_CLIENT;
 use receptor_host::tcp::split_host_port;
 
 use super::error::ConfigError;
@@ -79,9 +80,14 @@ pub(super) fn backend(item: &Item) -> Result<Backend> {
     })
 }
 
-/// Whether a backend is a `wss://` peer without a TLS config of its own: then the system's roots decide.
+/// Whether a backend is dialled with the client config that nobody need define: a peer that names it, or one at `wss://` that
+/// names none. Then the system's roots decide.
 pub(super) fn wants_default_client(backend: &Backend) -> bool {
     match &backend.kind {
+        BackendKind::Peer {
+            transport: PeerTransport::Tcp { tls: Some(name) } | PeerTransport::WebSocket { tls: Some(name), .. },
+            ..
+        } => name == DEFAULT_CLIENT,
         BackendKind::Peer {
             address,
             transport: PeerTransport::WebSocket { tls: None, .. },
@@ -106,7 +112,13 @@ pub(super) fn check_tls(config: &Config) -> Result<()> {
             BackendKind::Peer {
                 transport: PeerTransport::Tcp { tls: Some(name) } | PeerTransport::WebSocket { tls: Some(name), .. },
                 ..
-            } => (name, config.tls.clients.iter().any(|client| client.name == *name)),
+            } => {
+                let is_default = name == DEFAULT_CLIENT;
+                (
+                    name,
+                    is_default || config.tls.clients.iter().any(|client| client.name == *name),
+                )
+            }
             _ => continue,
         };
         if !is_known {
@@ -288,6 +300,13 @@ mod tests {
     fn a_secure_peer_without_a_config_trusts_whom_the_system_trusts() {
         assert!(config("--ws-peer wss://hub", "").tls.has_default_client);
         assert!(!config("--ws-peer ws://hub", "").tls.has_default_client);
+        assert!(
+            config("--tcp-peer address=hub:1 tls=default", "")
+                .tls
+                .has_default_client
+        );
+        let service = "--local-only --tcp-client service=x address=h:1 tlsclient=default";
+        assert!(config(service, "").tls.has_default_client);
     }
 
     #[test]

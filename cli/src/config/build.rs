@@ -103,6 +103,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         }
     }
     config.tls.has_default_client |= config.backends.iter().any(backends::wants_default_client);
+    config.tls.has_default_client |= config.services.iter().any(services::wants_default_client);
     backends::check_tls(&config)?;
     Ok(config)
 }

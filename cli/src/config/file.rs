@@ -15,14 +15,20 @@ use super::yaml::{self, Node, Yaml};
 /// Largest file read, in bytes. Configurations have some kilobytes.
 pub const MAX_FILE: usize = 16 << 20;
 
+/// Where files come from: the content of the one of this name.
+pub type Open<'a> = &'a dyn Fn(&str) -> io::Result<Vec<u8>>;
+
 /// Reads a file.
 ///
 /// # Errors
 /// Any of the file texts of `config.md` §5, with file and line.
-pub fn read(path: &str) -> Result<Vec<Item>, ConfigError> {
-    let bytes = contents(path)
-        .map_err(|error| ConfigError::new(format!("error loading config file: open {path}: {}", os_text(&error))))?;
-    parse(path, &bytes)
+pub fn read(path: &str, open: Open<'_>) -> Result<Vec<Item>, ConfigError> {
+    parse(path, &bytes(path, open)?)
+}
+
+pub(super) fn bytes(path: &str, open: Open<'_>) -> Result<Vec<u8>, ConfigError> {
+    let failed = |error| ConfigError::new(format!("error loading config file: open {path}: {}", os_text(&error)));
+    open(path).map_err(failed)
 }
 
 /// Reads the content of the file called `path`.

@@ -32,6 +32,8 @@ mod tests;
 pub use error::ConfigError;
 pub use typed::{Backend, Config, Host, Links, Node, Worker, WorkerKind};
 
+use std::path::Path;
+
 use args::Request;
 use item::Item;
 
@@ -61,20 +63,25 @@ pub enum Action {
 /// # Errors
 /// The text to print after `Error: `.
 pub fn load(args: &[String], host: &Host) -> Result<Action, ConfigError> {
-    load_with(args, host, &file::read)
+    let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
+    load_from(args, host, home.as_deref(), &file::contents)
 }
 
-fn load_with(
+/// The same with files from elsewhere; in `home` a file of dialect 2 is looked for if none is named.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_from(
     args: &[String],
     host: &Host,
-    open: &dyn Fn(&str) -> Result<Vec<Item>, ConfigError>,
+    home: Option<&Path>,
+    open: file::Open<'_>,
 ) -> Result<Action, ConfigError> {
     if args.iter().any(|arg| arg == v2::SWITCH) {
         let rest: Vec<_> = args.iter().filter(|arg| *arg != v2::SWITCH).cloned().collect();
-        let home = std::env::var_os("HOME").map(std::path::PathBuf::from);
-        return v2::load(&rest, host, home.as_deref());
+        return v2::load(&rest, host, home, open);
     }
-    let (mut items, config_file) = match args::parse(args, open)? {
+    let (mut items, config_file) = match args::parse(args, &|path| file::read(path, open))? {
         Request::Help => return Ok(Action::Help),
         Request::Completion => return Ok(Action::Completion),
         Request::Items { items, config_file } => (items, config_file),

@@ -2,6 +2,7 @@
 
 use receptor_core::config::{RemoteService, Service, SocketFile};
 use receptor_core::id::ServiceName;
+use receptor_core::tls::DEFAULT_CLIENT;
 use receptor_host::tcp::split_host_port;
 
 use super::error::ConfigError;
@@ -34,6 +35,16 @@ pub(super) fn service(item: &Item, config: &Config) -> Result<Service> {
             tls: tls(item, "tls"),
         }),
     }
+}
+
+/// Whether a service is dialled with the client config that nobody need define.
+pub(super) fn wants_default_client(service: &Service) -> bool {
+    let name = match service {
+        Service::TcpServer { tls_client, .. } | Service::TcpClient { tls_client, .. } => tls_client,
+        Service::UnixSocketServer { tls, .. } => tls,
+        _ => return false,
+    };
+    name.as_deref() == Some(DEFAULT_CLIENT)
 }
 
 /// What the user should know of a service that can never work as it is.

@@ -20,9 +20,9 @@ fn host() -> Host {
 /// Loads a command line with blanks between the arguments; the file `f` has this content.
 fn load_text(args: &str, file: &str) -> Result<Action, ConfigError> {
     let args: Vec<String> = args.split_whitespace().map(str::to_owned).collect();
-    load_with(&args, &host(), &|path| match path {
-        "f" => file::parse(path, file.as_bytes()),
-        _ => file::read(path),
+    load_from(&args, &host(), None, &|path| match path {
+        "f" => Ok(file.into()),
+        _ => file::contents(path),
     })
 }
 
@@ -104,7 +104,7 @@ fn command_line_errors_have_the_classic_texts() {
     ] {
         assert_eq!(error(args, "- log-level: error"), text, "{args}");
     }
-    let empty = load_with(&[String::new()], &host(), &file::read).unwrap_err();
+    let empty = load(&[String::new()], &host()).unwrap_err();
     assert_eq!(empty.to_string(), "empty argument");
 }
 
@@ -244,13 +244,12 @@ fn node_errors_have_the_classic_texts() {
         assert_eq!(error(args, ""), text, "{args}");
     }
     for name in ["localhost", "localhost.localdomain"] {
-        let error = load_with(
+        let error = load(
             &["--trace".into()],
             &Host {
                 name: name.into(),
                 ..host()
             },
-            &file::read,
         )
         .unwrap_err();
         assert_eq!(
@@ -790,7 +789,7 @@ proptest! {
     fn any_arguments_end_in_an_action_or_an_error(
         args in proptest::collection::vec("(--?)?(node|tcp-peer|c|config|log-level|id=|port=|=|\\PC{0,6}){0,2}", 0..6)
     ) {
-        let _ = load_with(&args, &host(), &|path| file::parse(path, b"- local-only"));
+        let _ = load_from(&args, &host(), None, &|_| Ok("- local-only".into()));
     }
 
     #[test]
@@ -803,6 +802,6 @@ proptest! {
         let args: Vec<_> = std::iter::once(format!("--{}", entity.name))
             .chain(params.map(|(param, value)| format!("{}={value}", param.name)))
             .collect();
-        let _ = load_with(&args, &host(), &|path| file::parse(path, b""));
+        let _ = load_from(&args, &host(), None, &|_| Ok(Vec::new()));
     }
 }

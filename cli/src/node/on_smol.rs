@@ -5,16 +5,32 @@ use futures_lite::future;
 use receptor_smol::{Config, End, Mesh, Options};
 
 use super::EVENT_INTERVAL;
+use crate::bell::Bell;
 
 static EXECUTOR: Executor<'static> = Executor::new();
 
-/// Runs a node to its end; calls `started` in between. An error is a node that did not start.
-pub(super) fn run_node(config: Config, options: Options, started: impl FnOnce()) -> Result<End, String> {
+/// Runs a node to its end; calls `started` in between, and reloads whenever that is wanted. An error is a node that did not
+/// start.
+pub(super) fn run_node(
+    config: Config,
+    options: Options,
+    wants_reload: Bell,
+    started: impl FnOnce(),
+) -> Result<End, String> {
     let node = async {
         let mesh = Mesh::start(config, options, |task| EXECUTOR.spawn(task).detach())
             .await
             .map_err(|error| error.to_string())?;
         started();
+        let reloading = mesh.clone();
+        let reloads = EXECUTOR.spawn(async move {
+            loop {
+                wants_reload.rung().await;
+                // The log has how it went.
+                let _ = reloading.reload().await;
+            }
+        });
+        reloads.detach();
         Ok(mesh.closed().await)
     };
     // This thread also waits for the sockets, so that a wake-up is no change of threads.

@@ -18,6 +18,7 @@ pub mod file_watch;
 pub mod identity;
 pub mod local_socket;
 pub mod machine;
+pub mod open_files;
 pub mod process_table;
 pub mod reap;
 pub mod remains;

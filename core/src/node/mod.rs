@@ -38,6 +38,7 @@ use core::fmt;
 
 use bytes::{Bytes, BytesMut};
 
+use crate::complaints::Complaints;
 use crate::config::Config;
 use crate::control::Origin;
 use crate::deadline::Deadline;
@@ -142,6 +143,8 @@ pub struct Node {
     /// Streams whose local socket broke, and when they are ended; in the order of time.
     cancelled: VecDeque<(Instant, Conn)>,
     reload: Option<reload::Reload>,
+    /// Of streams and sessions that were refused.
+    strangers: Complaints,
     work: Workceptor,
     peers: BTreeMap<u64, work::Peer>,
 
@@ -201,6 +204,7 @@ impl Node {
             services: Services::new(&config.services, limits.service_connections),
             cancelled: VecDeque::new(),
             reload: None,
+            strangers: Complaints::default(),
             work: Workceptor::new(&config, rng.fork()),
             peers: BTreeMap::new(),
             askers: BTreeMap::new(),
@@ -459,6 +463,13 @@ impl Node {
 
     fn error(&mut self, text: String) {
         self.log(Level::Error, text);
+    }
+
+    /// Logs what strangers cause, unless there was too much of it of late.
+    fn complain_of_stranger(&mut self, now: Now, text: &str) {
+        if let Some(line) = self.strangers.line(now.mono, text) {
+            self.log(Level::Info, line);
+        }
     }
 
     fn warn(&mut self, text: String) {

@@ -52,10 +52,11 @@ impl Node {
     /// A connection to the control service.
     pub(super) fn open_session(&mut self, now: Now, conn: Conn, origin: Origin) {
         if self.sessions.len() >= self.config.limits.sessions {
-            self.warn(alloc::format!(
-                "control session refused: {} are open already",
-                self.sessions.len()
-            ));
+            let count = self.sessions.len();
+            self.complain_of_stranger(
+                now,
+                &alloc::format!("control session refused: {count} are open already"),
+            );
             return self.conn_abort(now, conn, "too many control sessions");
         }
         let key = self.next_session;

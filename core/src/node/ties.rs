@@ -319,7 +319,7 @@ impl Node {
             User::Socket(Stage::Dialled) if !self.conn_is_gone(pipe) => self.service_failed(now, tie.pipe, reason),
             User::Socket(stage) => {
                 if let Stage::Arriving(_) = stage {
-                    self.refused(reason);
+                    self.refused(now, reason);
                 }
                 self.conn_abort(now, pipe, reason);
             }
@@ -372,7 +372,7 @@ impl Node {
                     self.outputs.extend(answer);
                 }
                 (User::Socket(Stage::Dialled), Some(reason)) => self.service_refused(now, id, &reason),
-                (User::Socket(Stage::Arriving(_)), Some(reason)) => self.refused(&reason),
+                (User::Socket(Stage::Arriving(_)), Some(reason)) => self.refused(now, &reason),
                 (User::Adapter(_) | User::Socket(_), Some(reason)) => {
                     self.log(Level::Debug, alloc::format!("mesh stream ended: {reason}"));
                 }
@@ -412,7 +412,9 @@ impl Node {
             Some(Owner::Session(key)) => self.session_conn_lost(now, key, conn, reason),
             Some(Owner::Connecting(key)) => self.connected(now, key, conn, Err(reason.into())),
             Some(Owner::Peer(key)) => self.peer_lost(now, key, reason),
-            Some(Owner::Arriving) => self.log(Level::Info, alloc::format!("control session refused: {reason}")),
+            Some(Owner::Arriving) => {
+                self.complain_of_stranger(now, &alloc::format!("control session refused: {reason}"))
+            }
             // Of streams that are tied to other pipes.
             Some(
                 Owner::Dialing(..)
@@ -425,8 +427,8 @@ impl Node {
         }
     }
 
-    fn refused(&mut self, reason: &str) {
-        self.log(Level::Info, alloc::format!("stream for a service refused: {reason}"));
+    fn refused(&mut self, now: Now, reason: &str) {
+        self.complain_of_stranger(now, &alloc::format!("stream for a service refused: {reason}"));
     }
 
     /// Ends handshakes that take too long.

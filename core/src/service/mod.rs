@@ -4,18 +4,16 @@
 //! [`Services`] knows what each of them is, where its connections come from and go to, how many there are, and what is said
 //! of it. It moves no bytes: the node ties a pipe and a stream together as it does for applications.
 
-mod complaints;
-
 use alloc::collections::BTreeMap;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 use core::time::Duration;
 
+use crate::complaints::Complaints;
 use crate::config::{RemoteService, Service};
 use crate::id::{PipeId, ServiceIndex, ServiceName};
 use crate::time::Instant;
-use complaints::Complaints;
 
 /// After a local socket broke, what it had sent before may take so long to reach the far side. Then the far side is told
 /// that nobody is there any more.
@@ -257,12 +255,8 @@ impl Services {
     /// The line for the log about something that failed, unless there was too much of late.
     pub fn complain(&mut self, now: Instant, index: ServiceIndex, problem: &str) -> Option<String> {
         let entry = self.get_mut(index)?;
-        let unsaid = entry.complaints.admit(now)?;
-        let more = match unsaid {
-            0 => String::new(),
-            count => alloc::format!(" ({count} more before were not logged)"),
-        };
-        Some(alloc::format!("{}: {problem}{more}", Title(&entry.service)))
+        let text = alloc::format!("{}: {problem}", Title(&entry.service));
+        entry.complaints.line(now, &text)
     }
 
     /// Connections at this time, of all services.

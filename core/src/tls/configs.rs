@@ -26,7 +26,7 @@ use crate::id::NodeId;
 
 /// The client config that exists without being defined, if [`Configs::new`] was given the system's roots: TLS 1.2 or later,
 /// the system's roots, no certificate. For `wss://` peers without `tls`.
-const DEFAULT: &str = "default";
+pub const DEFAULT_CLIENT: &str = "default";
 
 /// What stands in a handshake where a server has no host name. It is not sent.
 const NO_HOST: &str = "receptor";
@@ -93,8 +93,8 @@ impl Configs {
         };
         let mut configs = Self::none(clock);
         if has_system_roots {
-            let default = builder.client(&ClientSettings::new(DEFAULT))?;
-            configs.clients.insert(DEFAULT.into(), default);
+            let default = builder.client(&ClientSettings::new(DEFAULT_CLIENT))?;
+            configs.clients.insert(DEFAULT_CLIENT.into(), default);
         }
         for settings in servers {
             let server = builder.server(settings);

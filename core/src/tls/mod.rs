@@ -27,8 +27,8 @@ pub mod text;
 mod trust;
 mod verifier;
 
-pub use configs::Configs;
-pub use names::{NamesError, node_ids};
+pub use configs::{Configs, DEFAULT_CLIENT};
+pub use names::{NamesError, node_ids, node_ids_in};
 #[cfg(test)]
 pub(crate) use open::OpenRecords;
 pub use pem::Pem;

@@ -6,7 +6,7 @@ use core::fmt;
 
 use x509_parser::asn1_rs::{Any, Class, FromDer as _, Oid, Tag, oid};
 use x509_parser::certificate::X509Certificate;
-use x509_parser::extensions::GeneralName;
+use x509_parser::extensions::{GeneralName, SubjectAlternativeName};
 
 /// The otherName type of a node ID.
 const NODE_ID: Oid<'static> = oid!(1.3.6.1.4.1.2312.19.1);
@@ -47,6 +47,32 @@ pub fn node_ids(certificate: &[u8]) -> Result<Vec<String>, NamesError> {
     Ok(names(&parse(certificate)?)?.0)
 }
 
+/// The node IDs in the content of a subjectAltName extension; `None` for one that no node can have, such as bytes that are no
+/// text.
+///
+/// # Errors
+/// As for [`node_ids`].
+pub fn node_ids_in(alt_name: &[u8]) -> Result<Vec<Option<String>>, NamesError> {
+    match SubjectAlternativeName::from_der(alt_name) {
+        Ok(([], extension)) => ids(&extension),
+        _ => Err(NamesError::NoNames),
+    }
+}
+
+fn ids(extension: &SubjectAlternativeName<'_>) -> Result<Vec<Option<String>>, NamesError> {
+    let mut names = Vec::new();
+    for name in &extension.general_names {
+        match name {
+            GeneralName::OtherName(kind, value) if *kind == NODE_ID => {
+                names.push(text(value).ok_or(NamesError::OtherName)?);
+            }
+            GeneralName::Invalid(OTHER_NAME, _) => return Err(NamesError::OtherName),
+            _ => {}
+        }
+    }
+    Ok(names)
+}
+
 /// A certificate and nothing behind it.
 pub(super) fn parse(certificate: &[u8]) -> Result<X509Certificate<'_>, NamesError> {
     match X509Certificate::from_der(certificate) {
@@ -61,16 +87,7 @@ pub(super) fn names(certificate: &X509Certificate<'_>) -> Result<(Vec<String>, b
     let Some(extension) = extension.map_err(|_| NamesError::NoNames)? else {
         return Ok((Vec::new(), false));
     };
-    let mut names = Vec::new();
-    for name in &extension.value.general_names {
-        match name {
-            GeneralName::OtherName(kind, value) if *kind == NODE_ID => {
-                names.extend(text(value).ok_or(NamesError::OtherName)?);
-            }
-            GeneralName::Invalid(OTHER_NAME, _) => return Err(NamesError::OtherName),
-            _ => {}
-        }
-    }
+    let names = ids(extension.value)?.into_iter().flatten().collect();
     Ok((names, extension.critical))
 }
 

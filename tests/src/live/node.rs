@@ -185,6 +185,15 @@ impl Builder {
         node
     }
 
+    /// Starts it from this file of dialect 2 instead of its entities, and waits until it answers.
+    pub fn start_with_sections(self, sections: &str) -> Node {
+        let file = self.scratch.write(&format!("{}.yml", self.id), sections);
+        let arguments = ["--config-v2", "--config", &file.display().to_string()];
+        let mut node = self.launch(arguments.map(str::to_owned).into());
+        node.wait_until_up();
+        node
+    }
+
     /// Starts it from a configuration file, whatever comes of it.
     pub fn spawn(self) -> Node {
         let file = self.scratch.write(&format!("{}.yml", self.id), self.yaml());

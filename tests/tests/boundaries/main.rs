@@ -26,6 +26,7 @@ const LEAFS: &[&str] = &[
     "time",
     "rng",
     "id",
+    "complaints",
     "deadline",
     "duration",
     "error",

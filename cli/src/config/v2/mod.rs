@@ -11,8 +11,6 @@ mod value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use receptor_host::error_text::os_text;
-
 use super::entity;
 use super::error::ConfigError;
 use super::file;
@@ -93,7 +91,12 @@ impl Later {
 }
 
 /// Reads arguments without [`SWITCH`]; `home` is where a file is looked for if none is named.
-pub(super) fn load(args: &[String], host: &Host, home: Option<&Path>) -> Result<Action, ConfigError> {
+pub(super) fn load(
+    args: &[String],
+    host: &Host,
+    home: Option<&Path>,
+    open: file::Open<'_>,
+) -> Result<Action, ConfigError> {
     let mut file = None;
     let mut version = false;
     let mut rest = args.iter();
@@ -126,8 +129,7 @@ pub(super) fn load(args: &[String], host: &Host, home: Option<&Path>) -> Result<
         }
         None => (find(home)?, false),
     };
-    let bytes = file::contents(&path)
-        .map_err(|error| ConfigError::new(format!("error loading config file: open {path}: {}", os_text(&error))))?;
+    let bytes = file::bytes(&path, open)?;
     sections(&path, &bytes, is_json, host).map(|sections| Action::Sections(Box::new(sections)))
 }
 

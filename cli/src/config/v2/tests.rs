@@ -232,7 +232,7 @@ local-only: {local: true}",
 
 fn run(args: &[&str], home: Option<&Path>) -> Result<Action, String> {
     let args: Vec<String> = args.iter().map(|&arg| arg.to_owned()).collect();
-    load(&args, &host(), home).map_err(|error| error.to_string())
+    load(&args, &host(), home, &file::contents).map_err(|error| error.to_string())
 }
 
 #[test]

@@ -6,25 +6,34 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
-use std::time::{Duration, Instant};
+
+use receptor_core::complaints::Complaints;
+use receptor_core::time::Instant;
+
+use crate::machine;
 
 /// The places of one listener.
 #[derive(Clone)]
 pub struct Handshakes {
     limit: usize,
     places: Arc<Mutex<VecDeque<Arc<Mutex<Place>>>>>,
-    complaints: Arc<Mutex<Complaints>>,
+    complaints: SharedComplaints,
 }
 
-/// Anybody can cause these at will.
-#[derive(Default)]
-struct Complaints {
-    last: Option<Instant>,
-    untold: u64,
-}
+/// Warnings that anybody can cause at will, of tasks on any thread.
+#[derive(Clone, Default, Debug)]
+pub struct SharedComplaints(Arc<Mutex<Complaints>>);
 
-/// Between two lines of the log about failed handshakes.
-const COMPLAINT_PAUSE: Duration = Duration::from_secs(1);
+impl SharedComplaints {
+    /// Logs it, unless there was too much of it of late.
+    pub fn warn(&self, text: &str) {
+        let now = Instant::from_nanos(machine::mono_nanoseconds());
+        let line = lock(&self.0).line(now, text);
+        if let Some(line) = line {
+            tracing::warn!("{line}");
+        }
+    }
+}
 
 #[derive(Default)]
 struct Place {
@@ -42,23 +51,14 @@ impl Handshakes {
         Self {
             limit: limit.max(1),
             places: Arc::default(),
-            complaints: Arc::default(),
+            complaints: SharedComplaints::default(),
         }
     }
 
-    /// Logs why a connection did not become a link, once a second at most.
+    /// Logs why a connection did not become a link, unless there were too many of late.
     pub fn complain(&self, remote: &str, error: &str) {
-        let mut complaints = lock(&self.complaints);
-        let now = Instant::now();
-        if complaints.last.is_some_and(|last| now - last < COMPLAINT_PAUSE) {
-            complaints.untold += 1;
-            return;
-        }
-        complaints.last = Some(now);
-        match std::mem::take(&mut complaints.untold) {
-            0 => tracing::warn!("connection from {remote} refused: {error}"),
-            more => tracing::warn!("connection from {remote} refused: {error} (and {more} others before)"),
-        }
+        self.complaints
+            .warn(&format!("connection from {remote} refused: {error}"));
     }
 
     /// A place for one more. If there is none, the oldest is lost.

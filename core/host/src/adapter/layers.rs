@@ -5,13 +5,10 @@ use std::time::Duration;
 
 use receptor_core::config::{HttpProxy, ListenerTransport, PeerTransport};
 use receptor_core::link::transport::{DIAL_LIMIT, REQUEST_LIMIT, TLS_LIMIT, Transport, Url};
-use receptor_core::tls::Records;
+use receptor_core::tls::{DEFAULT_CLIENT, Records};
 
 use super::Tls;
 use crate::tcp::split_host_port;
-
-/// The client config where none is named (`security.md` §3).
-const DEFAULT: &str = "default";
 
 /// What a TLS listener for WebSocket says that it speaks. `h2` is not for us, though the classic node says it, too.
 const HTTP: &[u8] = b"http/1.1";
@@ -78,7 +75,7 @@ impl Dialing {
                     Transport::web_socket_client(&url, extra_header.as_ref()).map_err(|error| error.to_string())?;
                 let mut is_verified = false;
                 if url.is_secure() {
-                    let name = tls.as_deref().unwrap_or(DEFAULT);
+                    let name = tls.as_deref().unwrap_or(DEFAULT_CLIENT);
                     transport = transport.over_tls(records(name, url.host())?);
                     is_verified = configs.verifies_servers(name)?;
                 }

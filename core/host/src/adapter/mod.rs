@@ -28,7 +28,7 @@ pub use batch::Batch;
 pub use clock::Clock;
 pub use frame_pipe::{FrameDriver, FrameTask, LinkMaker, Outgoing};
 pub use frames::{FrameReader, ReadBuffer};
-pub use handshakes::{Handshake, Handshakes};
+pub use handshakes::{Handshake, Handshakes, SharedComplaints};
 pub use layered::{Layered, Over, Stream};
 pub use layers::{Accepting, Dialing, PeerAt};
 pub use local_tls::{LOCAL_HANDSHAKE_LIMIT, LOCAL_HANDSHAKES, LocalConnection};

@@ -17,6 +17,7 @@ use super::lines::{Lines, Notice};
 use super::{RunnerProgram, SOCKET, VERSION, classic, pump};
 use crate::error_text::{path_text, spawn_text};
 use crate::identity;
+use crate::open_files;
 use crate::process_table::{Process, pid_of};
 use crate::reap::OwnChild;
 use crate::remains::{Remains, Session};
@@ -120,6 +121,7 @@ fn start(
         .arg(dir.path())
         .arg(program)
         .args(args);
+    open_files::tell(&mut command);
     command.stdin(OwnedFd::from(listener)).stdout(read).stderr(write);
     // Before the runner is there: one that ends at once removes the socket. The command holds the listening one.
     let stream = unix_path::connect(&dir.path().join(SOCKET))?;

@@ -20,6 +20,7 @@ use super::pump::Pump;
 use super::setup::{Descriptors, Signals, create_output, start};
 use super::{SOCKET, VERSION};
 use crate::error_text::os_text;
+use crate::open_files;
 use crate::process_table::{self, pid_of};
 use crate::remains;
 use crate::store::UnitDir;
@@ -61,6 +62,7 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> {
+    open_files::lower();
     // Fails only if this is the leader of a group already, then somebody has given it a session of its own.
     let _ = rustix::process::setsid();
     let signals = Signals::install()?;

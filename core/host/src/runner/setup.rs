@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use signal_hook::consts::{SIGCHLD, SIGINT, SIGTERM};
 
 use crate::error_text::{os_text, path_text, spawn_text};
+use crate::open_files;
 use crate::remains::MARK;
 use crate::store::UnitDir;
 
@@ -88,6 +89,7 @@ pub(super) fn start(
         .stdout(copy)
         .stderr(write)
         .process_group(0);
+    open_files::forget(&mut command);
     // Reaped by number with all other descendants, so the handle is of no use.
     let child = command
         .spawn()

@@ -108,6 +108,21 @@ fn a_missing_program_is_told_in_the_classic_words() {
 }
 
 #[test]
+fn commands_have_the_limit_of_open_files_from_before_the_daemon_raised_it() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let low = Rlimit {
+        current: Some(777),
+        ..limit
+    };
+    setrlimit(Resource::Nofile, low).unwrap();
+    assert_eq!(receptor_host::open_files::raise().unwrap(), limit.maximum);
+    let bench = Bench::new(b"");
+    let (_, record) = finish(bench.shell("ulimit -Sn; env | grep -c OPEN_FILES"));
+    assert_eq!(bench.output(), b"777\n0\n", "{record:?}");
+}
+
+#[test]
 fn arguments_are_passed_as_they_are() {
     let bench = Bench::new(b"");
     let (_, record) = finish(bench.spawn("printf", &["%s|", "a b", "", "--help", "é\"'\\"]));

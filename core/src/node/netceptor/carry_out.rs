@@ -9,6 +9,7 @@ use crate::id::{NodeId, ServiceName};
 use crate::link::Priority;
 use crate::netceptor::{Class, DataVerdict, Owner, RouterOutput, Severity};
 use crate::node::io::{Event, Level};
+use crate::time::Now;
 use crate::wire::data::{HEADER_LEN, Header};
 
 impl Netceptor {
@@ -103,6 +104,13 @@ impl Netceptor {
 
     pub(super) fn log(&mut self, level: Level, text: String) {
         self.event(Event::Log(level, text));
+    }
+
+    /// Logs what somebody did who is no neighbour, unless there was too much of it of late.
+    pub(super) fn complain(&mut self, now: Now, level: Level, text: &str) {
+        if let Some(line) = self.strangers.line(now.mono, text) {
+            self.log(level, line);
+        }
     }
 }
 

@@ -22,6 +22,7 @@ use self::links::Links;
 pub(in crate::node) use self::reload::{BackendChanges, Listening};
 use super::io::{Event, Level, LinkOutput};
 use super::{ConfigError, check_node};
+use crate::complaints::Complaints;
 use crate::config::{Config, HttpProxy, ListenerTransport, PeerTransport, ProxySettings};
 use crate::deadline::Deadline;
 use crate::error::CallerError;
@@ -96,6 +97,8 @@ pub struct Netceptor {
     pub(super) router: Router,
     /// Messages of this node to itself. Not delivered on the spot: the sender may be in the middle of something.
     loopback: VecDeque<(DataVerdict, BytesMut)>,
+    /// Of connections that never became links.
+    strangers: Complaints,
     outputs: VecDeque<NetOutput>,
     /// Newer connections of peers that have one; no more than links.
     contests: Vec<contest::Contest>,
@@ -125,6 +128,7 @@ impl Netceptor {
             backends: Backends::new(config, rng.fork()),
             router,
             loopback: VecDeque::new(),
+            strangers: Complaints::default(),
             outputs: VecDeque::new(),
             contests: Vec::new(),
         })
@@ -183,13 +187,11 @@ impl Netceptor {
             return Ok(());
         }
         if self.links.len() > self.max_links || self.router.epoch() == 0 {
-            self.log(
-                Level::Warning,
-                alloc::format!(
-                    "connection refused: {} links are open, or the node is starting",
-                    self.links.len()
-                ),
+            let text = alloc::format!(
+                "connection refused: {} links are open, or the node is starting",
+                self.links.len()
             );
+            self.complain(now, Level::Warning, &text);
             self.shut_link(id);
             return Ok(());
         }
@@ -244,7 +246,11 @@ impl Netceptor {
                 .session
                 .peer()
                 .map_or(link.remote.as_str(), |(peer, _)| peer.as_str());
-            self.log(Level::Info, alloc::format!("connection to {peer} is gone: {reason}"));
+            let text = alloc::format!("connection to {peer} is gone: {reason}");
+            match accepted {
+                true => self.log(Level::Info, text),
+                false => self.complain(now, Level::Info, &text),
+            }
         }
         let dropped = link.stats().dropped();
         if dropped > 0 {

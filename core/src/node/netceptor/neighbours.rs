@@ -130,7 +130,11 @@ impl Netceptor {
             Refusal::Crowded(_) => Level::Debug,
             _ => Level::Warning,
         };
-        self.log(level, alloc::format!("connection with {remote} closed: {refusal}"));
+        let text = alloc::format!("connection with {remote} closed: {refusal}");
+        match peer {
+            Some(_) => self.log(level, text),
+            None => self.complain(now, level, &text),
+        }
         if reject {
             self.push(id, Priority::Control, BytesMut::from(&classic::REJECT[..]));
         }

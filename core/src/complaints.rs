@@ -1,18 +1,19 @@
-//! What is said of failures, and how often.
+//! Lines of the log that anybody can cause who can connect: what is said of failures, and how often.
 
+use alloc::string::String;
 use core::time::Duration;
 
 use crate::time::Instant;
 
-/// Lines that one service may log in one [`PERIOD`]. Whoever can connect can also fail, as fast as he likes.
+/// Lines of one kind in one [`PERIOD`]. Whoever can connect can also fail, as fast as he likes.
 const MOST: u32 = 10;
 
 /// How long the count lasts.
 const PERIOD: Duration = Duration::from_secs(10);
 
-/// Counts the complaints of one service.
+/// Counts the complaints of one kind, such as those about one service.
 #[derive(Default, Debug)]
-pub(super) struct Complaints {
+pub struct Complaints {
     since: Option<Instant>,
     said: u32,
     unsaid: u64,
@@ -20,7 +21,7 @@ pub(super) struct Complaints {
 
 impl Complaints {
     /// Whether one more may be said, and how many were left out before it.
-    pub(super) fn admit(&mut self, now: Instant) -> Option<u64> {
+    pub fn admit(&mut self, now: Instant) -> Option<u64> {
         if self.since.is_none_or(|since| since + PERIOD <= now) {
             self.since = Some(now);
             self.said = 0;
@@ -31,6 +32,14 @@ impl Complaints {
         }
         self.said += 1;
         Some(core::mem::take(&mut self.unsaid))
+    }
+
+    /// The line, if it may be said, and how many were left out before it.
+    pub fn line(&mut self, now: Instant, text: &str) -> Option<String> {
+        Some(match self.admit(now)? {
+            0 => text.into(),
+            count => alloc::format!("{text} ({count} more before were not logged)"),
+        })
     }
 }
 
