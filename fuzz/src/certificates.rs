@@ -30,7 +30,9 @@ struct Clock;
 
 impl TimeProvider for Clock {
     fn current_time(&self) -> Option<UnixTime> {
-        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(1_782_000_000)))
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_secs(
+            1_782_000_000,
+        )))
     }
 }
 
@@ -174,7 +176,10 @@ pub fn certificates(input: &[u8]) {
         }
         2 => {
             let ours = world.configs.stream_server("s", peer(), Suites::Library, &[]);
-            (accepts_client(world, ours.expect("a config"), shows), leaf == world.chains[0])
+            (
+                accepts_client(world, ours.expect("a config"), shows),
+                leaf == world.chains[0],
+            )
         }
         _ => {
             let ours = world.configs.link_server("s", &[]).expect("a config");

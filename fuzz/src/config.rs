@@ -91,7 +91,10 @@ fn judge(config: &Config) {
     assert!(config.node.idle_timeout >= CoreConfig::MIN_IDLE_TIMEOUT);
     for backend in &config.backends {
         let costs = backend.links.node_costs.values().chain([&backend.links.cost]);
-        assert!(costs.into_iter().all(|cost| cost.is_finite() && *cost > 0.0), "{backend:?}");
+        assert!(
+            costs.into_iter().all(|cost| cost.is_finite() && *cost > 0.0),
+            "{backend:?}"
+        );
     }
     let mut types = BTreeSet::new();
     assert!(config.workers.iter().all(|worker| types.insert(&worker.work_type)));

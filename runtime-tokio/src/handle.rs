@@ -241,16 +241,6 @@ impl Mesh {
         }
     }
 
-    /// Has the configuration read again, from [`Options::config_source`], and what has changed in it applied. Returns when that
-    /// is done; after an error all is as before.
-    pub async fn reload(&self) -> Result<(), MeshError> {
-        match self.command(Command::Reload).await? {
-            Reply::Done => Ok(()),
-            Reply::NotReloaded(error) => Err(MeshError::Refused(error.text)),
-            other => Err(unexpected(&other)),
-        }
-    }
-
     /// Pings every hop on the way to a node, the own node first.
     pub async fn traceroute(&self, node: &str) -> Result<Vec<TraceHop>, MeshError> {
         match self
