@@ -106,7 +106,7 @@ mod tests {
         let count = |plan: &Plan| plan.steps.iter().filter(|step| needed(&step.action)).count();
         let wanted = count(&plan);
         assert!(
-            wanted > 2 && plan.steps.len() > 10 * wanted,
+            wanted > 2 && plan.steps.len() > 3 * wanted,
             "{wanted} of {}",
             plan.steps.len()
         );
