@@ -43,7 +43,7 @@ pub(super) struct Session {
     /// Bytes of requests that wait until signatures were looked at.
     held: usize,
     decoder: Decoder,
-    channels: BTreeMap<u32, Channel>,
+    pub(super) channels: BTreeMap<u32, Channel>,
     ready: Ready,
     /// Channels whose output waits for room in the window.
     starved: Ready,
@@ -61,7 +61,7 @@ impl Session {
 
 /// One unit on a session.
 #[derive(Debug, Default)]
-struct Channel {
+pub(super) struct Channel {
     /// Gone once it was refused.
     unit: Option<UnitId>,
     /// `Accepted` was sent.

@@ -347,7 +347,7 @@ impl Workceptor {
     fn close_line(&mut self, node: &Target, line: &Line) {
         let Some(peer) = self.peers.get_mut(node) else { return };
         peer.lines.remove(&line.channel);
-        if line.opened {
+        if line.is_used {
             self.send_peer(node, line.channel, &Message::Detach);
         }
         if let Some(next) = self.peers.get_mut(node).and_then(|peer| peer.parked.pop_first()) {

@@ -85,6 +85,8 @@ pub(super) struct Remote {
 #[derive(Debug, Default)]
 pub(super) struct Line {
     pub(super) channel: u32,
+    /// The executor has heard of it.
+    pub(super) is_used: bool,
     pub(super) opened: bool,
     pub(super) accepted: bool,
     pub(super) stdin_sent: u64,

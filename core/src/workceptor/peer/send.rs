@@ -84,6 +84,7 @@ impl Workceptor {
                     signer,
                 );
             }
+            line.is_used |= !speech.messages.is_empty();
             line.reading |= speech.read.is_some() && has_room;
             remote.line = Some(line);
         }

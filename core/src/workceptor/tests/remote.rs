@@ -296,6 +296,23 @@ fn a_unit_whose_stdin_cannot_be_made_durable_fails_and_is_ended_at_its_executor(
     assert_eq!(there.record.state, State::Canceled, "{:?}", there.record);
 }
 
+/// A release after the end has a channel of its own, on which nothing was submitted.
+#[test]
+fn a_session_forgets_the_channels_of_units_that_are_gone() {
+    let mut world = World::new();
+    for _ in 0..3 {
+        let client = world.submit(S, NAMES[E], b"abc");
+        world.run(1);
+        let id = world.id(client);
+        world.release(S, &id, false);
+        world.run(1);
+        assert!(world.only(S).is_none());
+        let sessions = &world.machine(E).sessions;
+        assert_eq!(sessions.len(), 1);
+        assert!(sessions.values().all(|session| session.channels.is_empty()));
+    }
+}
+
 #[test]
 fn many_long_outputs_share_one_session() {
     let mut world = World::new();
