@@ -43,6 +43,8 @@ pub struct Config {
     pub work_types: Vec<WorkType>,
     /// Keys of signed work.
     pub work_keys: WorkKeys,
+    /// Limits of units.
+    pub work_limits: WorkLimits,
     /// A [`quic::Endpoint`](crate::quic) runs beside the node: streams to and from classic nodes are possible. Set by who runs
     /// it, not by users.
     pub quic: bool,
@@ -72,6 +74,7 @@ impl Config {
             services: Vec::new(),
             work_types: Vec::new(),
             work_keys: WorkKeys::default(),
+            work_limits: WorkLimits::default(),
             quic: false,
             limits: Limits::default(),
         }
@@ -87,6 +90,7 @@ impl Config {
             firewall: self.firewall.clone(),
             work_types: self.work_types.clone(),
             work_keys: self.work_keys.clone(),
+            work_limits: self.work_limits.clone(),
         }
     }
 }
@@ -104,6 +108,8 @@ pub struct Reloadable {
     pub work_types: Vec<WorkType>,
     /// As [`Config::work_keys`]. The next request is signed, or verified, with these.
     pub work_keys: WorkKeys,
+    /// As [`Config::work_limits`]. They hold for what happens from then on; units that wait are looked at again.
+    pub work_limits: WorkLimits,
 }
 
 /// One backend: something that makes links.
@@ -362,6 +368,29 @@ impl WorkType {
             verify_signature: false,
         }
     }
+}
+
+/// Limits of units (`work-limits`). What is `None` is not limited.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct WorkLimits {
+    /// Units on this node, the local halves of remote ones included; [`Limits::units`] holds as well.
+    pub max_units: Option<usize>,
+    /// Commands that run at a time. More of them wait, in the order in which their stdin was complete.
+    pub max_running: Option<usize>,
+    /// Units that may wait for that. More of them are refused.
+    pub max_queued: Option<usize>,
+    /// Bytes of a unit's stdin. One that sends more fails.
+    pub max_stdin: Option<u64>,
+    /// Bytes of a command's output. One that writes more is ended, and its unit fails.
+    pub max_stdout: Option<u64>,
+    /// How long a command may run. One that runs longer is ended, and its unit fails.
+    pub time_limit: Option<Duration>,
+    /// A unit that still expects stdin and has got none for so long fails.
+    pub stdin_timeout: Option<Duration>,
+    /// A unit that ended so long ago is released.
+    pub expire: Option<Duration>,
+    /// The same for units that other nodes of this implementation have submitted and have not released.
+    pub expire_remote: Option<Duration>,
 }
 
 /// Keys of signed work (`work.md` §15).

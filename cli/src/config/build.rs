@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use receptor_core::config::{
-    Config as CoreConfig, ControlService, ControlTcp, Signing, SocketFile, Verification, WorkKeys,
+    Config as CoreConfig, ControlService, ControlTcp, Signing, SocketFile, Verification, WorkKeys, WorkLimits,
 };
 use receptor_core::firewall::Rules;
 use receptor_core::id::{NodeId, ServiceName};
@@ -19,6 +19,7 @@ use super::backends;
 use super::entity::Support;
 use super::error::ConfigError;
 use super::item::Item;
+use super::limits;
 use super::number::parse_duration;
 use super::services;
 use super::tls;
@@ -52,6 +53,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
         services: Vec::new(),
         workers: Vec::new(),
         work_keys: WorkKeys::default(),
+        work_limits: WorkLimits::default(),
         tls: TlsFiles::default(),
         proxies: host.proxies.clone(),
         warnings: replaced(items),
@@ -89,6 +91,7 @@ pub(super) fn build(items: &[Item], host: &Host, config_file: Option<String>) ->
                 }
                 config.workers.push(worker);
             }
+            "work-limits" => config.work_limits = limits::limits(item)?,
             "work-signing" => config.work_keys.signing = Some(signing(item)?),
             "work-verification" => config.work_keys.verification = verification(item)?,
             _ if item.entity.support == Support::Unavailable => {
@@ -185,6 +188,9 @@ fn prepare(item: &Item) -> Result<()> {
         "work-signing" => {
             must_exist(item.text("privatekey"))?;
             signing(item)?;
+        }
+        "work-limits" => {
+            limits::limits(item)?;
         }
         "work-verification" => {
             must_exist(item.text("publickey"))?;
@@ -357,7 +363,7 @@ fn verification(item: &Item) -> Result<Option<Verification>> {
 }
 
 /// A time that is not negative; `None` if nothing is said.
-fn duration_of(item: &Item, name: &str, called: &str) -> Result<Option<Duration>> {
+pub(super) fn duration_of(item: &Item, name: &str, called: &str) -> Result<Option<Duration>> {
     let text = item.text(name);
     if text.is_empty() {
         return Ok(None);

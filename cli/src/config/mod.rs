@@ -11,6 +11,7 @@ pub mod entity;
 mod error;
 pub mod file;
 pub mod item;
+mod limits;
 mod nearest;
 pub mod number;
 mod scalar;

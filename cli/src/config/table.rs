@@ -323,6 +323,48 @@ pub static ENTITIES: &[Entity] = &[
                 "How far the clock of a signing node may be off; 1 minute by default",
             ),
         ]),
+    entity(
+        "work-limits",
+        Workers,
+        Supported,
+        "Limits of units of work; without one there is none",
+    )
+    .singleton()
+    .with(&[
+        param("maxunits", Int, "Units on this node, 100000 at most; more are refused").or("100000"),
+        param(
+            "maxrunning",
+            Int,
+            "Commands that run at a time; further units wait, first come first served",
+        ),
+        param("maxqueued", Int, "Units that may wait; more are refused"),
+        param(
+            "maxstdin",
+            Text,
+            "Size of a unit's stdin, such as 512M; one that sends more fails",
+        ),
+        param(
+            "maxstdout",
+            Text,
+            "Size of a command's output; one that writes more is ended",
+        ),
+        param(
+            "timelimit",
+            Text,
+            "How long a command may run; one that runs longer is ended",
+        ),
+        param(
+            "stdintimeout",
+            Text,
+            "A unit that expects stdin and gets none for so long fails",
+        ),
+        param("expire", Text, "Units that ended so long ago are released"),
+        param(
+            "expireremote",
+            Text,
+            "The same for units that other nodes have submitted over work sessions and not released",
+        ),
+    ]),
     entity("cert-init", Certificates, Supported, "Make a certificate authority")
         .exclusive()
         .with(&[

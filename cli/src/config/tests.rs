@@ -2,7 +2,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use proptest::prelude::*;
-use receptor_core::config::{BackendKind, ControlService, ControlTcp, SocketFile, WorkKind};
+use receptor_core::config::{BackendKind, ControlService, ControlTcp, SocketFile, WorkKind, WorkLimits};
 use receptor_core::id::{NodeId, ServiceName};
 use receptor_host::tls_files::{TlsClient, TlsServer};
 
@@ -555,6 +555,51 @@ fn keys_of_signed_work_have_the_classic_defaults_and_a_leeway() {
             load_text(&format!("--node a {args}"), "").unwrap_err().to_string(),
             text
         );
+    }
+}
+
+#[test]
+fn limits_of_units_are_off_unless_said() {
+    let limits = |text: &str| {
+        config(
+            "-c f",
+            &format!("- work-command: {{worktype: open, command: cat}}\n{text}"),
+        )
+        .work_limits
+    };
+    assert_eq!(limits(""), WorkLimits::default());
+    let all = limits(
+        "- work-limits: {maxrunning: 4, maxqueued: 0, maxunits: 50, maxstdin: 1M, maxstdout: 2M, timelimit: 1h, stdintimeout: 5m, expire: 24h, expireremote: 48h}\n",
+    );
+    let expected = WorkLimits {
+        max_units: Some(50),
+        max_running: Some(4),
+        max_queued: Some(0),
+        max_stdin: Some(1 << 20),
+        max_stdout: Some(2 << 20),
+        time_limit: Some(Duration::from_secs(3600)),
+        stdin_timeout: Some(Duration::from_secs(300)),
+        expire: Some(Duration::from_secs(86_400)),
+        expire_remote: Some(Duration::from_secs(172_800)),
+    };
+    assert_eq!(all, expected);
+    for (args, text) in [
+        ("maxrunning=0", "maxrunning 0 is less than 1"),
+        ("maxqueued=-1", "maxqueued -1 is less than 0"),
+        ("expire=1ms", "expire 1ms is less than 1s"),
+        (
+            "expire=soon",
+            "failed to parse expire -- valid examples include '1.5h', '30m', '30m10s'",
+        ),
+        (
+            "maxstdin=lots",
+            "maxstdin lots is not a size -- valid examples include 1048576, '512M', '2GiB'",
+        ),
+    ] {
+        let error = load_text(&format!("--node a --work-limits {args}"), "")
+            .unwrap_err()
+            .to_string();
+        assert_eq!(error, text);
     }
 }
 

@@ -48,6 +48,7 @@ impl Config {
                 ..WorkType::new(&*worker.work_type, work_kind(&worker.kind))
             })
             .collect();
+        core.work_limits = self.work_limits.clone();
         core.work_keys = self.work_keys.clone();
         core
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use receptor_core::config::{BackendKind, ControlService, ProxySettings, Service, WorkKeys};
+use receptor_core::config::{BackendKind, ControlService, ProxySettings, Service, WorkKeys, WorkLimits};
 use receptor_core::firewall::Rules;
 use receptor_core::id::NodeId;
 use receptor_host::tls_files::TlsFiles;
@@ -30,6 +30,8 @@ pub struct Config {
     pub workers: Vec<Worker>,
     /// Keys of signed work, whose files are not read yet.
     pub work_keys: WorkKeys,
+    /// Limits of units.
+    pub work_limits: WorkLimits,
     /// TLS configs, whose files are not read yet.
     pub tls: TlsFiles,
     /// HTTP proxies on the way to WebSocket peers.

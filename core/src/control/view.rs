@@ -74,6 +74,10 @@ pub struct StatusView {
     pub advertisements: Vec<AdvertisementView>,
     /// Node to neighbour to cost, own node included as soon as it had a connection.
     pub known_connection_costs: BTreeMap<NodeId, BTreeMap<NodeId, f64>>,
+    /// Limits of units. Not in the full answer: members are named to get it.
+    pub work_limits: Option<Value>,
+    /// Counts of units, under the same rule.
+    pub work_units: Option<Value>,
 }
 
 /// A direct neighbour.
@@ -152,6 +156,14 @@ impl Serialize for StatusMembers<'_> {
                 "SystemCPUCount" => map.serialize_entry(name, &view.system_cpu_count)?,
                 "SystemMemoryMiB" => map.serialize_entry(name, &view.system_memory_mib)?,
                 _ => map.serialize_entry(name, &view.version)?,
+            }
+        }
+        let extras = [("WorkLimits", &view.work_limits), ("WorkUnits", &view.work_units)];
+        for (name, value) in extras {
+            if let Some(value) = value
+                && self.fields.is_some_and(|fields| fields.iter().any(|f| f == name))
+            {
+                map.serialize_entry(name, &Plain(value))?;
             }
         }
         map.end()

@@ -31,7 +31,7 @@ pub(super) enum Asker {
 impl Node {
     pub(super) fn command(&mut self, now: Now, id: CommandId, command: Command) -> Result<(), CallerError> {
         let reply = match command {
-            Command::Status => Reply::Json(super::status::to_json(&self.status(now))),
+            Command::Status => Reply::Json(super::status::to_json(&self.status(now, None))),
             Command::Ping { target } => {
                 self.start_ping(now, Asker::Command(id), &target);
                 return Ok(());

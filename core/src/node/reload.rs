@@ -213,6 +213,7 @@ impl Node {
         self.work.set_tls_clients(plan.new.tls.clients.clone());
         self.config.tls = plan.new.tls;
         self.work.set_keys(plan.new.work_keys);
+        self.work.set_limits(now, plan.new.work_limits);
         if self.work.set_types(&plan.new.work_types) {
             self.advertise_control_services(now);
         }

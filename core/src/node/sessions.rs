@@ -118,7 +118,7 @@ impl Node {
             return false;
         };
         let reply = match request {
-            Request::Status { .. } => Some(Reply::Status(self.status(now).into())),
+            Request::Status { fields } => Some(Reply::Status(self.status(now, fields.as_deref()).into())),
             Request::Ping { target } => {
                 self.start_ping(now, super::Asker::Session(key), &target);
                 None

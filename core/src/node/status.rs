@@ -8,7 +8,9 @@ use crate::control::{AdvertisementView, ConnectionView, StatusView, WorkCommandV
 use crate::time::Now;
 
 impl Node {
-    pub(super) fn status(&self, now: Now) -> StatusView {
+    /// `fields` are the members wanted by name, if any: what costs something is gathered for these only.
+    pub(super) fn status(&self, now: Now, fields: Option<&[String]>) -> StatusView {
+        let wants = |name: &str| fields.is_some_and(|fields| fields.iter().any(|field| field == name));
         let own_types: Vec<_> = self
             .work
             .advertised_types()
@@ -56,6 +58,8 @@ impl Node {
             routing_table: self.net.router.routing_table(),
             advertisements: advertisements.collect(),
             known_connection_costs: self.net.router.known_costs(),
+            work_limits: wants("WorkLimits").then(|| self.work.limits_view()),
+            work_units: wants("WorkUnits").then(|| self.work.units_view()),
         }
     }
 }

@@ -16,6 +16,8 @@ pub enum Change {
     /// Node: stdin is complete and a runner may be started from now on. Durable before the spawn, so that a unit never
     /// runs twice.
     Starting,
+    /// Node: stdin is complete, and the unit waits until fewer others run.
+    Enqueued,
     /// Runner, first of all: here I am. Refused once the node has given up or somebody has cancelled the unit; the runner
     /// then ends without starting the command.
     RunnerUp {
@@ -48,6 +50,17 @@ pub enum Change {
         checksum: u64,
         /// Whether it ended because it was told to.
         canceled: bool,
+    },
+    /// Runner: the command has ended because it exceeded a limit, and `stdout` is complete up to there.
+    Stopped {
+        /// The limit, as detail.
+        detail: String,
+        /// How the command ended.
+        status: ExitStatus,
+        /// Size of `stdout`.
+        stdout_size: u64,
+        /// Checksum of `stdout`.
+        checksum: u64,
     },
     /// Anybody: `stdout` has grown.
     OutputSize(u64),
@@ -112,6 +125,8 @@ pub enum Change {
 pub enum ChangeKind {
     /// [`Change::Starting`]
     Starting,
+    /// [`Change::Enqueued`]
+    Enqueued,
     /// [`Change::RunnerUp`]
     RunnerUp,
     /// [`Change::Identified`]
@@ -122,6 +137,8 @@ pub enum ChangeKind {
     SpawnFailed,
     /// [`Change::Exited`]
     Exited,
+    /// [`Change::Stopped`]
+    Stopped,
     /// [`Change::OutputSize`]
     OutputSize,
     /// [`Change::CancelRequested`]
@@ -180,11 +197,13 @@ const LEGAL: &[(ChangeKind, &[Phase])] = {
     use Phase::{Complete, Interrupted, Launched, Queued, Running, Started, Starting, Waiting};
     &[
         (ChangeKind::Starting, &[Waiting]),
+        (ChangeKind::Enqueued, &[Waiting]),
         (ChangeKind::RunnerUp, &[Starting]),
         (ChangeKind::Identified, &[Waiting, Launched, Running]),
         (ChangeKind::Running, &[Launched]),
         (ChangeKind::SpawnFailed, &[Launched]),
         (ChangeKind::Exited, &[Launched, Running]),
+        (ChangeKind::Stopped, &[Launched, Running]),
         (ChangeKind::OutputSize, &[Launched, Running, Queued, Started]),
         (ChangeKind::CancelRequested, &[Waiting, Starting, Launched, Running]),
         (ChangeKind::Canceled, &[Waiting, Starting, Launched, Running]),
@@ -230,11 +249,13 @@ impl Change {
     pub const fn kind(&self) -> ChangeKind {
         match self {
             Self::Starting => ChangeKind::Starting,
+            Self::Enqueued => ChangeKind::Enqueued,
             Self::RunnerUp { .. } => ChangeKind::RunnerUp,
             Self::Identified { .. } => ChangeKind::Identified,
             Self::Running { .. } => ChangeKind::Running,
             Self::SpawnFailed { .. } => ChangeKind::SpawnFailed,
             Self::Exited { .. } => ChangeKind::Exited,
+            Self::Stopped { .. } => ChangeKind::Stopped,
             Self::OutputSize(_) => ChangeKind::OutputSize,
             Self::CancelRequested => ChangeKind::CancelRequested,
             Self::Canceled => ChangeKind::Canceled,
@@ -288,7 +309,7 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
     let is_remote = record.extra.remote().is_some();
     match change {
         // Whoever starts it would only have to end it again.
-        Change::Starting | Change::RunnerUp { .. } if cancelling => return Err(refused),
+        Change::Starting | Change::Enqueued | Change::RunnerUp { .. } if cancelling => return Err(refused),
         Change::Mirror { state, .. } if *state == State::Pending && record.state == State::Running => {
             return Err(refused);
         }
@@ -310,6 +331,12 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
             record.stdout_size = *stdout_size;
             (record.state, record.detail) = ending(*status, *canceled);
         }
+        Change::Stopped {
+            detail, stdout_size, ..
+        } => {
+            record.stdout_size = *stdout_size;
+            fail(record, detail);
+        }
         Change::SpawnFailed { text } => fail(record, text),
         Change::Failed { detail } | Change::Expired { detail } => fail(record, detail),
         Change::Lost { detail, stdout_size } => {
@@ -322,6 +349,7 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
         }
         Change::Canceled => cancel(record),
         Change::Starting => record.detail = "Launching command runner".into(),
+        Change::Enqueued => record.detail = "Waiting for a free place".into(),
         Change::RunnerUp { .. } => record.detail = "Not started yet".into(),
         Change::Running { pid } => {
             record.state = State::Running;
@@ -358,13 +386,14 @@ pub(super) fn apply(record: &mut Record, change: &Change) -> Result<(), Refused>
     match &mut record.extra {
         Extra::Command(extra) => match change {
             Change::Starting => extra.starting = true,
+            Change::Enqueued => extra.stdin_complete = true,
             Change::RunnerUp { identity } | Change::Identified { identity } => {
                 extra.pid = identity.pid;
                 extra.boot_id.clone_from(&identity.boot_id);
                 extra.start_time = identity.start_time;
             }
             Change::Running { pid } => extra.child_pid = *pid,
-            Change::Exited { status, checksum, .. } => {
+            Change::Exited { status, checksum, .. } | Change::Stopped { status, checksum, .. } => {
                 extra.exit_code = status.code;
                 extra.signal = status.signal;
                 extra.checksum = Some(*checksum);

@@ -9,7 +9,7 @@ use super::id::UnitId;
 use super::process::{FoundRunner, RunnerKind};
 use super::record::Record;
 use super::split::split_words;
-use super::task::{RunnerEvent, UnitTask, UnitTaskResult};
+use super::task::{RunLimits, RunnerEvent, UnitTask, UnitTaskResult};
 use super::timer::{Timer, back_off};
 use super::unit::{Run, Stage};
 use super::{Purpose, Workceptor, failure};
@@ -60,6 +60,7 @@ impl Workceptor {
             return self.start_failed(id, error.text());
         }
         unit.run = Run::Recording;
+        self.note_started(id);
         self.update(id, Change::Starting, true);
     }
 
@@ -84,6 +85,10 @@ impl Workceptor {
         let spawn = UnitTask::Spawn {
             program: command.clone(),
             args,
+            limits: RunLimits {
+                output: self.limits.max_stdout,
+                time: self.limits.time_limit,
+            },
         };
         self.task(id, Purpose::Spawn, spawn);
     }
@@ -174,6 +179,7 @@ impl Workceptor {
         };
         let runner = unit.runner.clone().unwrap_or_else(recorded);
         unit.run = Run::Attaching;
+        self.note_started(id);
         self.task(id, Purpose::Attach, UnitTask::Attach { runner });
     }
 
@@ -260,8 +266,12 @@ impl Workceptor {
             return;
         }
         match unit.run {
-            Run::Waiting => {
+            Run::Waiting | Run::Queued => {
+                let waits = unit.run == Run::Queued;
                 unit.run = Run::Over;
+                if waits {
+                    self.leave_queue(id);
+                }
                 self.update(id, Change::Canceled, true);
             }
             Run::Up { cancel_told: false } => {

@@ -366,6 +366,7 @@ impl Workceptor {
             .rfind(|(name, _)| name == "params")
             .map_or("", |(_, value)| value.as_str());
         let record = self.command_record(&submit.work_type, params, from)?;
+        self.check_queue()?;
         let id = self.new_id(Some(&submit.unit))?;
         self.create(id.clone(), record, submit.unit.is_empty(), Source::Channel(key, number));
         self.bind(key, number, &id, true);
@@ -442,6 +443,12 @@ impl Workceptor {
         if !spool.file.push_at(offset, data) {
             return Err("it left out a part of stdin".into());
         }
+        let total = spool.file.received();
+        if let Err(text) = self.check_stdin(total) {
+            self.stdin_failed(&id, &text);
+            return Ok(());
+        }
+        self.expect_stdin(&id);
         self.pump_stdin(&id);
         Ok(())
     }

@@ -9,6 +9,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::process::ProcessIdentity;
+use super::state::State;
+use crate::time::Wall;
+use crate::wire::classic::format_rfc3339;
 
 /// Work type of the local half of a remote unit.
 pub const REMOTE: &str = "remote";
@@ -62,6 +65,45 @@ impl Extra {
         match self {
             Self::Remote(extra) => Some(extra),
             _ => None,
+        }
+    }
+
+    /// When it came to where it is, where that is known.
+    pub fn times(&self) -> Option<&Times> {
+        match self {
+            Self::Command(extra) => Some(&extra.times),
+            Self::Remote(extra) => Some(&extra.times),
+            Self::Other(_) => None,
+        }
+    }
+
+    fn times_mut(&mut self) -> Option<&mut Times> {
+        match self {
+            Self::Command(extra) => Some(&mut extra.times),
+            Self::Remote(extra) => Some(&mut extra.times),
+            Self::Other(_) => None,
+        }
+    }
+
+    /// Notes when the unit was first in this state.
+    pub(super) fn stamp(&mut self, state: State, now: Wall) {
+        let Some(times) = self.times_mut() else { return };
+        let stamp = |text: &mut String| {
+            if text.is_empty() {
+                *text = format_rfc3339(now);
+            }
+        };
+        match state {
+            State::Pending => {}
+            State::Running => stamp(&mut times.started),
+            _ => stamp(&mut times.ended),
+        }
+    }
+
+    /// Notes that the unit is being made.
+    pub(super) fn stamp_created(&mut self, now: Wall) {
+        if let Some(times) = self.times_mut() {
+            times.created = format_rfc3339(now);
         }
     }
 
@@ -120,6 +162,33 @@ pub fn is_secret(parameter: &str) -> bool {
         .is_some_and(|start| start.eq_ignore_ascii_case("secret_"))
 }
 
+/// Ours: when a unit came to where it is, as RFC 3339 texts; empty until then.
+#[derive(Clone, PartialEq, Eq, Default, Debug, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Times {
+    /// Its directory was made.
+    #[serde(
+        rename = "CreatedAt",
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub created: String,
+    /// It was first said to run.
+    #[serde(
+        rename = "StartedAt",
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub started: String,
+    /// It was said to be over.
+    #[serde(
+        rename = "EndedAt",
+        deserialize_with = "or_default",
+        skip_serializing_if = "String::is_empty"
+    )]
+    pub ended: String,
+}
+
 /// `ExtraData` of a command unit.
 #[derive(Clone, PartialEq, Default, Debug, Serialize, Deserialize)]
 #[serde(default)]
@@ -174,6 +243,16 @@ pub struct CommandExtra {
         skip_serializing_if = "is_false"
     )]
     pub cancelling: bool,
+    /// Ours: the whole of stdin is here, and the unit waits for a free place.
+    #[serde(
+        rename = "StdinComplete",
+        deserialize_with = "or_default",
+        skip_serializing_if = "is_false"
+    )]
+    pub stdin_complete: bool,
+    /// Ours.
+    #[serde(flatten)]
+    pub times: Times,
     /// Ours: the node that submitted the unit over a work session; empty otherwise.
     #[serde(
         rename = "Submitter",
@@ -238,6 +317,9 @@ pub struct RemoteExtra {
         skip_serializing_if = "is_false"
     )]
     pub stdin_complete: bool,
+    /// Ours.
+    #[serde(flatten)]
+    pub times: Times,
     /// Ours: the executor may have heard of the unit. Set before it does, never cleared.
     #[serde(
         rename = "Contacted",
@@ -292,6 +374,7 @@ impl Default for RemoteExtra {
             tls_client: String::new(),
             expiration: NO_EXPIRATION.into(),
             stdin_complete: false,
+            times: Times::default(),
             contacted: false,
             boot_id: String::new(),
             adopted: false,

@@ -24,8 +24,10 @@ mod executor;
 pub mod extra;
 mod finish;
 pub mod id;
+mod limits;
 mod peer;
 pub mod process;
+mod queue;
 mod ready;
 mod received;
 pub mod record;
@@ -53,7 +55,7 @@ use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use alloc::format;
 use alloc::string::String;
 
-use crate::config::{Config, WorkKeys, WorkKind, WorkType};
+use crate::config::{Config, WorkKeys, WorkKind, WorkLimits, WorkType};
 use crate::deadline::Deadline;
 use crate::id::NodeId;
 use crate::rng::Rng;
@@ -70,7 +72,7 @@ pub use record::{Change, ChangeKind, Record, Refused};
 pub use signing::Verified;
 pub use split::{SplitError, split_words};
 pub use state::State;
-pub use task::{RunnerEvent, Stored, StoredUnit, UnitError, UnitTask, UnitTaskResult};
+pub use task::{RunLimits, RunnerEvent, Stored, StoredUnit, UnitError, UnitTask, UnitTaskResult};
 pub use tombstone::{Owed, Tombstone};
 
 use classic::Call;
@@ -178,6 +180,8 @@ pub struct Workceptor {
     keys: WorkKeys,
     jobs: signing::Jobs,
     max_units: usize,
+    limits: WorkLimits,
+    queue: queue::Queue,
     /// TLS client configs that a submitter may name.
     tls_clients: BTreeSet<String>,
     rng: Rng,
@@ -209,6 +213,8 @@ impl Workceptor {
             keys: config.work_keys.clone(),
             jobs: signing::Jobs::default(),
             max_units: config.limits.units,
+            limits: config.work_limits.clone(),
+            queue: queue::Queue::default(),
             tls_clients: config.tls.clients.clone(),
             rng,
             now: Now::default(),
@@ -285,6 +291,8 @@ impl Workceptor {
                 Timer::RetryRemove(id) => self.advance(&id),
                 Timer::RetryAttach(id) => self.attach(&id),
                 Timer::RetryCancel(id) => self.retry_cancel(&id),
+                Timer::StdinSlow(id) => self.stdin_is_slow(&id),
+                Timer::Release(id) => self.release_expired(&id),
                 Timer::RetrySign(id) => self.retry_sign(&id),
                 Timer::Poll(id) | Timer::RetryCall(id) => self.drive_classic(&id),
             }

@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 pub use super::change::{Change, ChangeKind, Refused};
 use super::extra::{self, CommandExtra, Extra, RemoteExtra};
 use super::state::State;
+use crate::time::Wall;
 
 /// The record.
 #[derive(Clone, PartialEq, Default, Debug)]
@@ -149,6 +150,19 @@ impl Record {
     /// The change does not fit the state: somebody else was first.
     pub fn apply(&mut self, change: &Change) -> Result<(), Refused> {
         super::change::apply(self, change)
+    }
+
+    /// The same, and notes the time where the unit is in a new state by it.
+    ///
+    /// # Errors
+    /// As [`Record::apply`].
+    pub fn apply_at(&mut self, change: &Change, now: Wall) -> Result<(), Refused> {
+        let before = self.state;
+        self.apply(change)?;
+        if self.state != before {
+            self.extra.stamp(self.state, now);
+        }
+        Ok(())
     }
 }
 

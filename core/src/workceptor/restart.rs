@@ -46,6 +46,7 @@ impl Workceptor {
         for id in owed {
             self.owe(&id);
         }
+        self.restore_queue();
     }
 
     fn restore(&mut self, found: StoredUnit) {
@@ -100,6 +101,7 @@ impl Workceptor {
         self.units.insert(id.clone(), unit);
         self.resume(&id);
         self.set_expiration(&id);
+        self.expect_stdin(&id);
         self.advance(&id);
     }
 
@@ -112,11 +114,15 @@ impl Workceptor {
         match phase(&unit.record) {
             // Whatever the record says, it runs: a classic node died before it wrote down whom it had started.
             Phase::Waiting | Phase::Starting if unit.runner.is_some() => self.attach(id),
+            Phase::Waiting if extra.stdin_complete => unit.run = Run::Queued,
             // Its submitter sends stdin again, from the start: what is in the file may not have been durable.
             Phase::Waiting if !extra.submitter.is_empty() => unit.spool = Some(Spool::new(Source::Nobody)),
             Phase::Waiting => self.fail(id, "Pending at restart".to_string()),
             // Refused if a runner comes up in this moment, which is then looked for.
-            Phase::Starting => self.fail(id, START_UNKNOWN.to_string()),
+            Phase::Starting => {
+                self.note_started(id);
+                self.fail(id, START_UNKNOWN.to_string());
+            }
             Phase::Launched | Phase::Running => self.attach(id),
             Phase::Queued | Phase::Started | Phase::Interrupted | Phase::Complete | Phase::Foreign => {}
         }

@@ -10,6 +10,7 @@ use super::change::Change;
 use super::id::UnitId;
 use super::spool::{Source, Spool};
 use super::task::{UnitTask, UnitTaskResult};
+use super::timer::Timer;
 use super::unit::{Run, Stage};
 use super::{Client, Purpose, Workceptor, failure};
 use crate::time::Now;
@@ -21,9 +22,17 @@ impl Workceptor {
         match self.clients.get(&client) {
             Some(Client::Spooling(id)) => {
                 let id = id.clone();
+                let Some(spool) = self.units.get_mut(&id).and_then(|unit| unit.spool.as_mut()) else {
+                    return;
+                };
+                let total = spool.file.received() + data.len() as u64;
+                if let Err(text) = self.check_stdin(total) {
+                    return self.stdin_failed(&id, &text);
+                }
                 if let Some(spool) = self.units.get_mut(&id).and_then(|unit| unit.spool.as_mut()) {
                     spool.file.push(data);
                 }
+                self.expect_stdin(&id);
                 self.pump_stdin(&id);
             }
             Some(Client::Discarding(_)) => self.out.push_back(WorkOutput::StdinCredit(client, data.len())),
@@ -143,7 +152,7 @@ impl Workceptor {
         self.advance_remote(id);
     }
 
-    fn stdin_failed(&mut self, id: &UnitId, error: &str) {
+    pub(super) fn stdin_failed(&mut self, id: &UnitId, error: &str) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let source = unit.spool.take().map(|spool| spool.source);
         let text = format!("Error reading input data: {error}");
@@ -178,6 +187,8 @@ impl Workceptor {
     fn stdin_complete(&mut self, id: &UnitId) {
         let Some(unit) = self.units.get_mut(id) else { return };
         let Some(spool) = unit.spool.take() else { return };
+        self.timers.clear(&Timer::StdinSlow(id.clone()));
+        let Some(unit) = self.units.get_mut(id) else { return };
         if let Source::Client(client) = spool.source {
             unit.starter = Some(client);
             self.clients.insert(client, Client::Starting(id.clone()));
@@ -186,7 +197,7 @@ impl Workceptor {
             remote.stdin_total = Some(spool.file.written());
             self.update(id, Change::StdinComplete, false);
         } else {
-            self.start_command(id);
+            self.start_or_queue(id);
         }
     }
 

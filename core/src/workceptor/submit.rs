@@ -15,7 +15,7 @@ use super::spool::{Source, Spool};
 use super::target::Target;
 use super::task::{UnitError, UnitTask, UnitTaskResult};
 use super::timer::Timer;
-use super::unit::{Asker, Stage, Unit, Verb};
+use super::unit::{Asker, Run, Stage, Unit, Verb};
 use super::{Client, Purpose, STDIN_WINDOW, Workceptor, failure};
 use crate::config::WorkKind;
 use crate::id::NodeId;
@@ -123,6 +123,9 @@ impl Workceptor {
         } else {
             self.remote_record(&request)?
         };
+        if is_local {
+            self.check_queue()?;
+        }
         let id = self.new_id(request.work_unit_id.as_deref())?;
         let generated = request.work_unit_id.is_none();
         self.clients.insert(client, Client::Creating(id.clone()));
@@ -189,11 +192,9 @@ impl Workceptor {
 
     /// Checks a wanted ID or makes one, within the limit of units.
     pub(super) fn new_id(&mut self, wanted: Option<&str>) -> Result<UnitId, String> {
-        if self.units.len() >= self.max_units {
-            return Err(format!(
-                "too many work units: the limit of this node is {}",
-                self.max_units
-            ));
+        let limit = self.unit_limit();
+        if self.units.len() >= limit {
+            return Err(format!("too many work units: the limit of this node is {limit}"));
         }
         let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else {
             loop {
@@ -216,7 +217,8 @@ impl Workceptor {
         Ok(id)
     }
 
-    pub(super) fn create(&mut self, id: UnitId, record: Record, generated: bool, source: Source) {
+    pub(super) fn create(&mut self, id: UnitId, mut record: Record, generated: bool, source: Source) {
+        record.extra.stamp_created(self.now.wall);
         let mut unit = Unit::new(self.fresh_key(), record.clone(), Stage::Creating { generated });
         unit.spool = Some(Spool::new(source));
         if let Extra::Remote(extra) = &record.extra {
@@ -251,6 +253,7 @@ impl Workceptor {
                 }
                 self.adopted(id);
                 self.set_expiration(id);
+                self.expect_stdin(id);
                 self.advance(id);
             }
             UnitTaskResult::Failed(UnitError::Exists) if matches!(unit.stage, Stage::Creating { generated: true }) => {
@@ -293,7 +296,12 @@ impl Workceptor {
     pub(super) fn forget(&mut self, id: &UnitId) -> Option<Unit> {
         self.unwant_peer(id);
         self.timers.clear_unit(id);
-        self.units.remove(id)
+        let gone = self.units.remove(id);
+        if gone.as_ref().is_some_and(|unit| unit.run == Run::Queued) {
+            self.leave_queue(id);
+        }
+        self.start_queued();
+        gone
     }
 
     /// Sets the timer of a unit that must start in time.

@@ -12,6 +12,7 @@ use super::id::UnitId;
 use super::process::FoundRunner;
 use super::record::{Change, Record};
 use super::tombstone::Tombstone;
+use crate::time::Duration;
 
 /// A task about one unit's directory or runner.
 #[derive(Clone, PartialEq, Debug)]
@@ -76,6 +77,8 @@ pub enum UnitTask {
         program: String,
         /// Its arguments.
         args: Vec<String>,
+        /// What it must not exceed, told to the runner: it holds with or without a daemon.
+        limits: RunLimits,
     },
     /// Connect to a runner left by an earlier daemon. Answered with [`UnitTaskResult::Attached`], which says whether it
     /// lives. If it does not and has left the unit unfinished, every process of the unit has been killed.
@@ -98,6 +101,15 @@ pub enum UnitTask {
         /// What is left of the unit.
         tombstone: Tombstone,
     },
+}
+
+/// What a command must not exceed. `None` is no limit.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct RunLimits {
+    /// Bytes of output.
+    pub output: Option<u64>,
+    /// Time from its start on.
+    pub time: Option<Duration>,
 }
 
 /// Why a task failed.

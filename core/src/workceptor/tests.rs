@@ -6,6 +6,7 @@ mod crash;
 mod disk;
 mod finish;
 mod go;
+mod limits;
 mod local;
 mod released;
 mod remote;

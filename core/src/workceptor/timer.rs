@@ -38,6 +38,10 @@ pub(super) enum Timer {
     RetryCall(UnitId),
     /// Try to sign a request about a unit again.
     RetrySign(UnitId),
+    /// Stdin has not come for long.
+    StdinSlow(UnitId),
+    /// A unit that is over has been kept for long enough.
+    Release(UnitId),
 }
 
 impl Timer {
@@ -58,6 +62,8 @@ impl Timer {
             Self::Poll(_) => "ask for a unit's status",
             Self::RetryCall(_) => "open a stream for a unit again",
             Self::RetrySign(_) => "sign a request again",
+            Self::StdinSlow(_) => "stdin of a unit",
+            Self::Release(_) => "a unit expires",
         }
     }
 
@@ -74,7 +80,9 @@ impl Timer {
             | Self::RetryCancel(id)
             | Self::Poll(id)
             | Self::RetryCall(id)
-            | Self::RetrySign(id) => Some(id),
+            | Self::RetrySign(id)
+            | Self::StdinSlow(id)
+            | Self::Release(id) => Some(id),
         }
     }
 }
@@ -119,6 +127,8 @@ impl Timers {
             Timer::Poll(id.clone()),
             Timer::RetryCall(id.clone()),
             Timer::RetrySign(id.clone()),
+            Timer::StdinSlow(id.clone()),
+            Timer::Release(id.clone()),
         ] {
             debug_assert_eq!(timer.unit(), Some(id), "listed above");
             self.clear(&timer);

@@ -15,6 +15,7 @@ use super::record::Record;
 use super::remote::Remote;
 use super::spool::Spool;
 use super::state::State;
+use crate::time::Wall;
 
 /// A unit as the machine knows it.
 #[derive(Debug)]
@@ -52,6 +53,8 @@ pub(super) struct Unit {
     pub(super) unwritten: Vec<(Change, bool)>,
     /// Failed attempts in a row.
     pub(super) tries: u32,
+    /// When it was first seen to be over.
+    pub(super) seen_over: Option<Wall>,
 }
 
 /// Where the directory stands.
@@ -72,6 +75,8 @@ pub(super) enum Stage {
 pub(super) enum Run {
     /// Stdin is not complete.
     Waiting,
+    /// Stdin is complete, and there is no free place.
+    Queued,
     /// `Starting` is being written.
     Recording,
     /// A runner is being started.
@@ -142,6 +147,7 @@ impl Unit {
             digest: Digest::Unknown,
             unwritten: Vec::new(),
             tries: 0,
+            seen_over: None,
         }
     }
 

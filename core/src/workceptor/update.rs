@@ -53,6 +53,7 @@ impl Workceptor {
         }
         match kind {
             ChangeKind::Starting => self.start_recorded(id),
+            ChangeKind::Enqueued => self.enqueued(id),
             ChangeKind::StdinComplete => self.stdin_recorded(id),
             ChangeKind::RemoteStarted => self.tell_started(id),
             ChangeKind::Mirror => self.mirrored(id),
@@ -70,7 +71,7 @@ impl Workceptor {
             {
                 self.attach(id);
             }
-            ChangeKind::Starting if !unit.is_complete() => unit.run = Run::Waiting,
+            ChangeKind::Starting | ChangeKind::Enqueued if !unit.is_complete() => unit.run = Run::Waiting,
             ChangeKind::Mirror => self.mirrored(id),
             ChangeKind::LocalCancelled | ChangeKind::LocalReleased | ChangeKind::Contacted => self.marked(id, kind),
             _ => {}
@@ -82,7 +83,7 @@ impl Workceptor {
     fn unwritten(&mut self, id: &UnitId, change: Change, sync: bool, error: String) {
         let Some(unit) = self.units.get_mut(id) else { return };
         match change.kind() {
-            ChangeKind::Starting | ChangeKind::StdinComplete => {
+            ChangeKind::Starting | ChangeKind::Enqueued | ChangeKind::StdinComplete => {
                 self.log(Severity::Error, format!("unit {id}: cannot record its start: {error}"));
                 return self.start_failed(id, &error);
             }
@@ -158,7 +159,10 @@ impl Workceptor {
     pub(super) fn fail(&mut self, id: &UnitId, detail: String) {
         let Some(unit) = self.units.get_mut(id) else { return };
         if !unit.is_complete() {
-            unit.run = Run::Over;
+            if core::mem::replace(&mut unit.run, Run::Over) == Run::Queued {
+                self.leave_queue(id);
+            }
+            let Some(unit) = self.units.get(id) else { return };
             let output = unit.output;
             if unit.remote.is_some() && output > unit.record.stdout_size {
                 // What has come stays readable.
@@ -188,6 +192,8 @@ impl Workceptor {
     fn complete(&mut self, id: &UnitId) {
         let Some(unit) = self.units.get_mut(id) else { return };
         unit.run = Run::Over;
+        let is_news = unit.seen_over.is_none();
+        unit.seen_over.get_or_insert(self.now.wall);
         let detail = unit.record.detail.clone();
         let starter = unit.starter.take();
         let succeeded = unit.record.state == State::Succeeded;
@@ -208,6 +214,11 @@ impl Workceptor {
         }
         self.timers.clear(&Timer::StartReply(id.clone()));
         self.timers.clear(&Timer::Expire(id.clone()));
+        self.timers.clear(&Timer::StdinSlow(id.clone()));
         self.answer_all(id, Verb::Cancel, &Ok(false));
+        if is_news {
+            self.set_expiry(id);
+            self.start_queued();
+        }
     }
 }

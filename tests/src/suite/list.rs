@@ -84,6 +84,7 @@ macro_rules! conformance_cases {
             work another_node_takes_a_unit_over,
             work no_runner_no_work,
             work signed_and_verified,
+            work limits_are_kept,
             disk one_slow_unit_does_not_hold_up_others,
             disk a_slow_start_delays_nobody_else,
             disk a_node_ends_although_its_disk_hangs,

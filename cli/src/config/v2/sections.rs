@@ -76,6 +76,7 @@ pub(super) static SECTIONS: &[Section] = &[
     list("work-kubernetes", "work-kubernetes").with(&[("deletepodonrestart", "false")]),
     map("work-signing"),
     map("work-verification"),
+    map("work-limits"),
     list("iprouters", "ip-router"),
     list("tcp-clients", "tcp-client"),
     list("tcp-servers", "tcp-server"),

@@ -4,6 +4,12 @@ use std::time::{Duration, Instant as StdInstant, SystemTime, UNIX_EPOCH};
 
 use receptor_core::time::{Instant, Now, Wall};
 
+/// What the wall clock shows. Past the year 2554 it stops there.
+pub fn wall_clock() -> Wall {
+    let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Wall::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX))
+}
+
 /// Turns the adapter's monotonic clock into the core's.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -18,11 +24,9 @@ impl Clock {
 
     /// Both clocks, when the adapter's shows `mono`.
     pub fn at(&self, mono: StdInstant) -> Now {
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        // A wall clock past the year 2554 stops there.
         Now {
             mono: Instant::ZERO + mono.saturating_duration_since(self.origin),
-            wall: Wall::from_nanos(u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX)),
+            wall: wall_clock(),
         }
     }
 

@@ -25,7 +25,7 @@ mod unit_worker;
 
 pub use api::{Datagram, End, MeshError, MeshEvent, Options, Pong, ReceiveError, StartError, Unreachable};
 pub use batch::Batch;
-pub use clock::Clock;
+pub use clock::{Clock, wall_clock};
 pub use frame_pipe::{FrameDriver, FrameTask, LinkMaker, Outgoing};
 pub use frames::{FrameReader, ReadBuffer};
 pub use handshakes::{Handshake, Handshakes, SharedComplaints};

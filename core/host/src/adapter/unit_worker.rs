@@ -35,11 +35,11 @@ impl UnitWorker {
             return (failed("this node has no data directory"), None);
         };
         match deed {
-            UnitTask::Spawn { program, args } => {
+            UnitTask::Spawn { program, args, limits } => {
                 let Some(runner) = &self.program else {
                     return (failed("this node has no program to run units with"), None);
                 };
-                match runner::spawn(runner, &store.unit_dir(unit), &program, &args) {
+                match runner::spawn_within(runner, &store.unit_dir(unit), &program, &args, limits) {
                     Ok(connection) => self.connected(unit, UnitTaskResult::Spawned, Some(connection)),
                     Err(error) => (UnitTaskResult::Failed(error), None),
                 }

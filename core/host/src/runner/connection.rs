@@ -8,13 +8,13 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use receptor_core::workceptor::{FoundRunner, ProcessIdentity, Record, RunnerEvent, RunnerKind, UnitError};
+use receptor_core::workceptor::{FoundRunner, ProcessIdentity, Record, RunLimits, RunnerEvent, RunnerKind, UnitError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::pipe::PipeFlags;
 use rustix::process::{Signal, WaitId, WaitIdOptions};
 
 use super::lines::{Lines, Notice};
-use super::{RunnerProgram, SOCKET, VERSION, classic, pump};
+use super::{RunnerProgram, SOCKET, classic, limits, pump};
 use crate::error_text::{path_text, spawn_text};
 use crate::identity;
 use crate::open_files;
@@ -83,6 +83,17 @@ pub fn spawn(
     program: &str,
     args: &[String],
 ) -> Result<RunnerConnection, UnitError> {
+    spawn_within(runner, dir, program, args, RunLimits::default())
+}
+
+/// The same, with limits that the runner keeps watch over.
+pub fn spawn_within(
+    runner: &RunnerProgram,
+    dir: &UnitDir,
+    program: &str,
+    args: &[String],
+    limits: RunLimits,
+) -> Result<RunnerConnection, UnitError> {
     let socket = dir.path().join(SOCKET);
     let failed = |verb: &str, error: io::Error| match error.kind() {
         io::ErrorKind::NotFound if !dir.path().is_dir() => UnitError::Missing,
@@ -95,7 +106,7 @@ pub fn spawn(
     let listener = ShortPath::new(&socket)
         .and_then(|short| UnixListener::bind(short.as_path()))
         .map_err(|error| failed("bind", error))?;
-    let started = start(runner, dir, program, args, listener);
+    let started = start(runner, dir, program, args, limits, listener);
     if started.is_err() {
         // Nobody listens there any more.
         let _ = fs::remove_file(&socket);
@@ -108,6 +119,7 @@ fn start(
     dir: &UnitDir,
     program: &str,
     args: &[String],
+    limits: RunLimits,
     listener: UnixListener,
 ) -> io::Result<RunnerConnection> {
     let (read, write) = rustix::pipe::pipe_with(PipeFlags::CLOEXEC)?;
@@ -115,10 +127,12 @@ fn start(
     let _ = rustix::pipe::fcntl_setpipe_size(&write, pump::BUFFER);
     let pipe = read.try_clone()?;
     let mut command = Command::new(&runner.path);
+    let (version, limits) = limits::to_args(limits);
     command
         .args(&runner.first_args)
-        .arg(VERSION)
+        .arg(version)
         .arg(dir.path())
+        .args(limits)
         .arg(program)
         .args(args);
     open_files::tell(&mut command);

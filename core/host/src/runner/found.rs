@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use receptor_core::workceptor::{FoundRunner, RunnerKind};
 
-use super::{RUNNER_ARGUMENT, VERSION};
+use super::{LIMITS_VERSION, RUNNER_ARGUMENT, VERSION};
 use crate::identity;
 use crate::process_table::{self, Process};
 
@@ -50,7 +50,10 @@ fn unit<'a>(arguments: &[&'a [u8]]) -> Option<(&'a Path, RunnerKind)> {
         _ => None,
     };
     if let Some((version, dir)) = ours {
-        return (*version == VERSION.as_bytes()).then_some((path(dir), RunnerKind::Ours));
+        let is_known = [VERSION, LIMITS_VERSION]
+            .iter()
+            .any(|known| known.as_bytes() == *version);
+        return is_known.then_some((path(dir), RunnerKind::Ours));
     }
     // `work.md` §8.2.
     if let Some(at) = arguments.iter().position(|argument| *argument == b"--command-runner") {
@@ -87,6 +90,10 @@ mod tests {
         let ours = Some((Path::new("/d/n/u"), RunnerKind::Ours));
         let classic = Some((Path::new("/d/n/u"), RunnerKind::Classic));
         assert_eq!(unit_of("/proc/self/exe unit-runner 1 /d/n/u cat"), ours);
+        assert_eq!(
+            unit_of("/proc/self/exe unit-runner 2 /d/n/u output-limit=7 -- cat"),
+            ours
+        );
         assert_eq!(unit_of("/x/receptor-unit-runner 1 /d/n/u cat"), ours);
         let go = "receptor --node id=worker --log-level info --command-runner command=sh params=-c unitdir=/d/n/u";
         assert_eq!(unit_of(go), classic);
@@ -99,7 +106,7 @@ mod tests {
             "cat",
             "cat unitdir=/d/n/u",
             "receptor unit-runner",
-            "receptor unit-runner 2 /d/n/u cat",
+            "receptor unit-runner 3 /d/n/u cat",
             "receptor --command-runner command=sh",
             "receptor-python-worker plugin:function",
         ] {

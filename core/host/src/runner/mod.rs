@@ -41,6 +41,12 @@
 //! A directory that a classic node has left may have a runner of its that still runs. It is found by its command line, and
 //! a thread of the daemon follows it and says for it what is said above. It is cancelled by SIGINT, as classic daemons do.
 //!
+//! # Limits
+//!
+//! A runner may be told how much output its command may write and how long it may run (version 2 of its arguments). It keeps
+//! watch over that itself, so that it holds without a daemon, and ends the command as a cancel does. What was written up to the
+//! limit is kept, and the record says which limit it was.
+//!
 //! # A full disk
 //!
 //! While `stdout` cannot be written the runner stops reading the pipe, so that the command is held up, and tries again
@@ -51,6 +57,7 @@ mod clients;
 mod connection;
 mod escalation;
 pub(crate) mod found;
+mod limits;
 mod lines;
 mod process;
 mod pump;
@@ -59,7 +66,7 @@ mod setup;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-pub use connection::{Attached, CANCEL, RunnerConnection, RunnerWatch, attach, interrupt, spawn};
+pub use connection::{Attached, CANCEL, RunnerConnection, RunnerWatch, attach, interrupt, spawn, spawn_within};
 pub use lines::Notice;
 pub use process::main;
 
@@ -68,6 +75,12 @@ pub const RUNNER_ARGUMENT: &str = "unit-runner";
 
 /// Version of arguments and protocol.
 const VERSION: &str = "1";
+
+/// Version of arguments with limits in them; the protocol is the same.
+const LIMITS_VERSION: &str = "2";
+
+/// Before the program, behind the limits.
+const END_OF_LIMITS: &str = "--";
 
 /// Name of the socket in the unit's directory.
 const SOCKET: &str = "runner.sock";

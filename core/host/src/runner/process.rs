@@ -10,7 +10,8 @@ use std::process::ExitCode;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use receptor_core::workceptor::{Change, ExitStatus, Record, UnitError};
+use receptor_core::duration::go_duration;
+use receptor_core::workceptor::{Change, ExitStatus, Record, RunLimits, UnitError};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Signal, WaitOptions};
 
@@ -18,7 +19,7 @@ use super::clients::{Clients, News};
 use super::escalation::{Escalation, Step};
 use super::pump::Pump;
 use super::setup::{Descriptors, Signals, create_output, start};
-use super::{SOCKET, VERSION};
+use super::{SOCKET, limits};
 use crate::error_text::os_text;
 use crate::open_files;
 use crate::process_table::{self, pid_of};
@@ -41,18 +42,16 @@ const USAGE: u8 = 2;
 /// sets them.
 pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut args = args.into_iter();
-    let (Some(version), Some(dir), Some(program)) = (args.next(), args.next(), args.next()) else {
-        eprintln!("the unit runner is started by the daemon: VERSION DIRECTORY PROGRAM ARGUMENTS…");
-        return USAGE.into();
+    let (Some(version), Some(dir)) = (args.next(), args.next()) else {
+        return usage("it is started by the daemon: VERSION DIRECTORY [LIMITS --] PROGRAM ARGUMENTS…");
     };
-    if version != VERSION {
-        eprintln!(
-            "this unit runner has version {VERSION}, not {}",
-            version.to_string_lossy()
-        );
-        return USAGE.into();
-    }
-    match run(UnitDir::new(PathBuf::from(dir)), &program, args.collect()) {
+    let Some(limits) = limits::from_args(&version, &mut args) else {
+        return usage(&format!("version {} is not known", version.to_string_lossy()));
+    };
+    let Some(program) = args.next() else {
+        return usage("no program");
+    };
+    match run(UnitDir::new(PathBuf::from(dir)), &program, args.collect(), limits) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("unit runner: {}", os_text(&error));
@@ -61,7 +60,12 @@ pub fn main(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> {
+fn usage(text: &str) -> ExitCode {
+    eprintln!("unit runner: {text}");
+    USAGE.into()
+}
+
+fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>, limits: RunLimits) -> io::Result<()> {
     open_files::lower();
     // Fails only if this is the leader of a group already, then somebody has given it a session of its own.
     let _ = rustix::process::setsid();
@@ -91,7 +95,7 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
             return Ok(());
         }
     };
-    let pump = Pump::new(read, output);
+    let pump = Pump::new(read, output, limits.output);
     if pump.copies() {
         clients.announce_copying();
     }
@@ -105,6 +109,9 @@ fn run(dir: UnitDir, program: &OsString, args: Vec<OsString>) -> io::Result<()> 
         ended: None,
         cancel: None,
         size_recorded: (0, Instant::now()),
+        limits,
+        end_at: limits.time.and_then(|time| Instant::now().checked_add(time)),
+        exceeded: None,
     };
     if is_cancelling(&record) {
         runner.cancel = Some(Escalation::new(Instant::now()));
@@ -158,6 +165,11 @@ struct Runner {
     cancel: Option<Escalation>,
     /// Last size in the record by our hand, and when the next may be written.
     size_recorded: (u64, Instant),
+    limits: RunLimits,
+    /// When the command has run for long enough.
+    end_at: Option<Instant>,
+    /// The limit for which it is being ended.
+    exceeded: Option<String>,
 }
 
 struct Ended {
@@ -178,6 +190,7 @@ impl Runner {
         Signals::take(&self.signals.child);
         self.reap(now);
         self.pump.turn(now);
+        self.check_limits(now);
         self.escalate(now);
         self.record_progress(now);
         if self.ended.as_ref().is_some_and(|ended| now >= ended.patience) && !self.pump.is_held_up() {
@@ -219,7 +232,8 @@ impl Runner {
             .map(|ended| ended.patience)
             .filter(|_| !self.pump.is_held_up());
         let cancel = self.cancel.as_ref().map(Escalation::deadline);
-        [record, patience, cancel, self.pump.deadline()]
+        let limit = self.end_at.filter(|_| self.ended.is_none() && self.cancel.is_none());
+        [record, patience, cancel, limit, self.pump.deadline()]
             .into_iter()
             .flatten()
             .min()
@@ -240,6 +254,24 @@ impl Runner {
                 self.cancel.get_or_insert_with(|| Escalation::new(now));
             }
         }
+    }
+
+    /// Begins to end a command that exceeds a limit, unless that has begun for another reason.
+    fn check_limits(&mut self, now: Instant) {
+        if self.ended.is_some() || self.cancel.is_some() {
+            return;
+        }
+        let time = self.limits.time.filter(|_| self.end_at.is_some_and(|at| now >= at));
+        let output = self.limits.output.filter(|_| self.pump.exceeds_limit());
+        self.exceeded = match (output, time) {
+            (Some(bytes), _) => Some(format!("output limit of {bytes} bytes reached")),
+            (None, Some(time)) => {
+                let nanos = i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+                Some(format!("time limit of {} reached", go_duration(nanos)))
+            }
+            (None, None) => return,
+        };
+        self.cancel(now);
     }
 
     /// Reaps every ended descendant that is our child by birth or by adoption.
@@ -337,11 +369,28 @@ impl Runner {
     fn finish(mut self) -> io::Result<()> {
         let Some(ended) = self.ended.take() else { return Ok(()) };
         let news = self.news();
-        let exited = Change::Exited {
-            status: ended.status,
-            stdout_size: self.pump.written(),
-            checksum: self.pump.checksum(),
-            canceled: ended.canceled,
+        let (status, stdout_size, checksum) = (ended.status, self.pump.written(), self.pump.checksum());
+        // A command that ended by itself while the last of its output was looked at has exceeded the limit all the same.
+        let exceeded = self.exceeded.take().or_else(|| {
+            let bytes = self
+                .limits
+                .output
+                .filter(|_| self.pump.exceeds_limit() && !ended.canceled)?;
+            Some(format!("output limit of {bytes} bytes reached"))
+        });
+        let exited = match exceeded {
+            Some(detail) => Change::Stopped {
+                detail,
+                status,
+                stdout_size,
+                checksum,
+            },
+            None => Change::Exited {
+                status,
+                stdout_size,
+                checksum,
+                canceled: ended.canceled,
+            },
         };
         let recorded = self.recorded != Recorded::Never && record_end(&self.dir, &exited);
         // Before the last words: after them the directory may be removed.

@@ -59,11 +59,15 @@ pub(super) struct Pump {
     hashed: u64,
     hasher: HighwayHasher,
     retry_at: Option<Instant>,
+    /// Most bytes that the file may have.
+    limit: Option<u64>,
+    /// There was more than that.
+    exceeds: bool,
 }
 
 impl Pump {
     /// Takes the pipe's reading end, which must not block, and an empty file that can be written and read.
-    pub(super) fn new(pipe: OwnedFd, file: File) -> Self {
+    pub(super) fn new(pipe: OwnedFd, file: File, limit: Option<u64>) -> Self {
         Self {
             pipe: Some(pipe),
             left: Left::All,
@@ -75,7 +79,14 @@ impl Pump {
             hashed: 0,
             hasher: HighwayHasher::new(Key::default()),
             retry_at: None,
+            limit,
+            exceeds: false,
         }
+    }
+
+    /// Whether there was more than the limit; nothing is read any more then.
+    pub(super) fn exceeds_limit(&self) -> bool {
+        self.exceeds
     }
 
     /// Whether bytes may be lost with this process, so that what is left in the pipe does not continue the file.
@@ -131,7 +142,13 @@ impl Pump {
             if moved >= TURN {
                 break Ok(());
             }
-            match if self.copies { self.read() } else { self.splice() } {
+            let is_full = self.limit.is_some_and(|limit| self.written >= limit);
+            let result = match self.copies {
+                _ if is_full => Ok(self.probe()),
+                true => self.read(),
+                false => self.splice(),
+            };
+            match result {
                 Ok(Moved::Bytes(count)) => moved += count,
                 Ok(Moved::Nothing) => break Ok(()),
                 Err(error) => break Err(error),
@@ -207,11 +224,29 @@ impl Pump {
         Ok(moved)
     }
 
-    fn want(&self) -> usize {
-        match self.left {
-            Left::All => BUFFER,
-            Left::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX).min(BUFFER),
+    /// No more may be written: is there more? What is there nobody gets.
+    fn probe(&mut self) -> Moved {
+        let Some(pipe) = &self.pipe else { return Moved::Nothing };
+        let result = if self.left == Left::Bytes(0) {
+            Ok(0)
+        } else {
+            rustix::io::read(pipe, &mut self.buffer[..1])
+        };
+        let moved = self.took(result);
+        if let Moved::Bytes(1..) = moved {
+            self.exceeds = true;
+            self.pipe = None;
         }
+        moved
+    }
+
+    fn want(&self) -> usize {
+        let room = self.limit.map_or(u64::MAX, |limit| limit.saturating_sub(self.written));
+        let left = match self.left {
+            Left::All => u64::MAX,
+            Left::Bytes(left) => left,
+        };
+        usize::try_from(room.min(left)).unwrap_or(usize::MAX).min(BUFFER)
     }
 
     /// Concludes from what came out of the pipe, or did not.
@@ -291,7 +326,7 @@ mod tests {
         let file = File::create_new(path).unwrap();
         drop(file);
         let file = File::options().read(true).write(true).open(path).unwrap();
-        (Pump::new(read, file), write.into())
+        (Pump::new(read, file, None), write.into())
     }
 
     #[test]
@@ -330,11 +365,37 @@ mod tests {
             .create(true)
             .open(&path)
             .unwrap();
-        let mut pump = Pump::new(read, file);
+        let mut pump = Pump::new(read, file, None);
         assert!(pump.copies());
         File::from(write).write_all(b"text").unwrap();
         pump.turn(Instant::now());
         assert_eq!(std::fs::read(&path).unwrap(), b"text");
+    }
+
+    #[test]
+    fn no_more_is_written_than_the_limit_and_what_is_more_is_noticed() {
+        for (copies, content, exceeds) in [
+            (false, &b"1234"[..], false),
+            (true, b"1234", false),
+            (false, b"12345", true),
+            (true, b"12345", true),
+            (false, b"123", false),
+        ] {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("stdout");
+            let (mut pump, mut write) = pump(&path);
+            (pump.copies, pump.limit) = (copies, Some(4));
+            write.write_all(&content[..2]).unwrap();
+            pump.turn(Instant::now());
+            write.write_all(&content[2..]).unwrap();
+            pump.turn(Instant::now());
+            assert_eq!(pump.exceeds_limit(), exceeds);
+            drop(write);
+            pump.turn(Instant::now());
+            assert!(pump.is_done());
+            assert_eq!(pump.exceeds_limit(), exceeds);
+            assert_eq!(std::fs::read(&path).unwrap(), content[..content.len().min(4)]);
+        }
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use receptor_core::workceptor::{Change, Record, UnitError};
 
+use crate::adapter::wall_clock;
 use crate::atomic;
 use crate::error_text::path_text;
 
@@ -163,7 +164,7 @@ impl UnitDir {
     /// The record as it is after a change, and its length before. The caller holds the lock.
     fn changed(&self, change: &Change) -> Result<(Record, usize), UnitError> {
         let (mut record, length) = self.read_locked()?;
-        match record.apply(change) {
+        match record.apply_at(change, wall_clock()) {
             Ok(()) => Ok((record, length)),
             Err(_) => Err(UnitError::Refused(record)),
         }

@@ -48,6 +48,8 @@ fn view() -> StatusView {
             advertisement("leaf", "2024-10-25T09:13:31.52077Z", Some(work_types)),
         ]
         .into(),
+        work_limits: None,
+        work_units: None,
         known_connection_costs: BTreeMap::from([
             ("hub".into(), BTreeMap::from([("leaf".into(), 1.5)])),
             ("leaf".into(), BTreeMap::from([("hub".into(), 1.0)])),

@@ -47,11 +47,18 @@ fn mirror(state: State) -> Change {
 fn all_changes() -> Vec<Change> {
     alloc::vec![
         Change::Starting,
+        Change::Enqueued,
         Change::RunnerUp { identity: identity(7) },
         Change::Identified { identity: identity(6) },
         Change::Running { pid: 8 },
         Change::SpawnFailed { text: "exec".into() },
         exited(exit(0), false),
+        Change::Stopped {
+            detail: "limit".into(),
+            status: killed(2),
+            stdout_size: 10,
+            checksum: 5
+        },
         Change::OutputSize(4),
         Change::CancelRequested,
         Change::Canceled,

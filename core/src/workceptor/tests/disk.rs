@@ -85,7 +85,10 @@ impl Disk {
             return Err(UnitError::Missing);
         };
         let mut record = Record::parse(&dir.record).unwrap();
-        if record.apply(change).is_err() {
+        if record
+            .apply_at(change, crate::time::Wall::from_secs(1_730_203_265))
+            .is_err()
+        {
             return Err(UnitError::Refused(record));
         }
         dir.record = record.to_json();

@@ -9,7 +9,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::super::*;
 use super::disk::{Command, Disk};
-use crate::config::{Config, WorkKeys, WorkKind, WorkType};
+use crate::config::{Config, WorkKeys, WorkKind, WorkLimits, WorkType};
 use crate::time::{Duration, Instant, Wall};
 
 /// The submitter.
@@ -97,6 +97,8 @@ pub(super) struct World {
     pub(super) peak: usize,
     pub(super) max_units: usize,
     pub(super) keys: WorkKeys,
+    /// Of nodes that are started from now on.
+    pub(super) limits: WorkLimits,
     /// By how much the submitter's clock is said to be ahead.
     pub(super) skew: Option<i64>,
     /// What is wrong with the key files.
@@ -137,6 +139,7 @@ impl World {
             peak: 0,
             max_units: 100,
             keys: WorkKeys::default(),
+            limits: WorkLimits::default(),
             skew: None,
             broken_key: None,
             signed: Vec::new(),
@@ -188,6 +191,7 @@ impl World {
             ),
         ];
         config.work_keys = self.keys.clone();
+        config.work_limits = self.limits.clone();
         self.seed += 1;
         let mut machine = Workceptor::new(&config, Rng::from_seed([self.seed; 32]));
         machine.handle_scan(self.now, self.nodes[node].disk.scan());

@@ -60,7 +60,7 @@ impl World {
                 };
                 return self.schedule(at, index, connect);
             }
-            Task::Unit(unit, UnitTask::Spawn { program, args }) => {
+            Task::Unit(unit, UnitTask::Spawn { program, args, .. }) => {
                 return self.spawn(index, id, &unit, &program, &args);
             }
             Task::Unit(unit, UnitTask::Attach { runner }) => {

@@ -1,6 +1,8 @@
 //! Units of work.
 
-use receptor_core::config::{BackendKind, Signing, Verification, WorkKeys};
+use std::time::Duration;
+
+use receptor_core::config::{BackendKind, Signing, Verification, WorkKeys, WorkLimits};
 use serde_json::Value;
 
 use crate::live::{UNIT_LIMIT, free_port, until};
@@ -271,4 +273,70 @@ pub fn another_node_takes_a_unit_over(bench: &Bench) {
     until_reachable(&*near, "far");
     let status = bench.control("near").wait_for_unit(&unit, UNIT_LIMIT, is("Failed"));
     assert_eq!(status["Detail"], "Remote work unit is gone");
+}
+
+/// One command at a time, the others wait, also over a restart; and none writes more, or runs longer, than it may.
+pub fn limits_are_kept(bench: &Bench) {
+    let mut setup = bench.worker("near").backend(BackendKind::LocalOnly);
+    setup.config.work_limits = WorkLimits {
+        max_running: Some(1),
+        max_stdin: Some(5000),
+        max_stdout: Some(1000),
+        time_limit: Some(Duration::from_secs(300)),
+        ..WorkLimits::default()
+    };
+    let node = bench.near(&setup);
+    let first = submit(bench, "near", "near gate", b"one ", "Running");
+    let told = |command: &str, stdin: &[u8]| {
+        bench
+            .control("near")
+            .submit(&format!("work submit near {command}"), stdin)
+    };
+    let mut waiting = Vec::new();
+    for size in [10, 1000, 1001] {
+        let submitted = told("cat", &super::pattern(4, size)).unwrap();
+        assert_eq!(submitted.result, "Job Submitted");
+        waiting.push(submitted.unit);
+    }
+    let refused = told("cat", &super::pattern(5, 5001)).expect_err("too long");
+    assert!(refused.ends_with("stdin is longer than 5000 bytes"), "{refused}");
+    node.shutdown();
+    drop(node);
+
+    let node = bench.near(&setup);
+    let status = bench
+        .control("near")
+        .json(&format!("work status {}", waiting[0]))
+        .unwrap();
+    assert_eq!(status["Detail"], "Waiting for a free place");
+    let asked = r#"{"command":"status","requested_fields":["WorkLimits","WorkUnits"]}"#;
+    let shown = bench.control("near").json(asked).unwrap();
+    assert_eq!(shown["WorkLimits"]["MaxRunning"], 1, "{shown}");
+    assert_eq!(shown["WorkUnits"]["Queued"], 3, "{shown}");
+    assert_eq!(
+        bench.control("near").json("status").unwrap().as_object().unwrap().len(),
+        8
+    );
+    bench.open_gate();
+    bench.control("near").wait_for_unit(&first, UNIT_LIMIT, is("Succeeded"));
+    for (unit, (state, size)) in waiting
+        .iter()
+        .zip([("Succeeded", 10), ("Succeeded", 1000), ("Failed", 1000)])
+    {
+        let status = bench.control("near").wait_for_unit(unit, UNIT_LIMIT, is(state));
+        assert_eq!(results(bench, "near", unit), super::pattern(4, 1001)[..size]);
+        if state == "Failed" {
+            assert_eq!(status["Detail"], "output limit of 1000 bytes reached");
+        }
+    }
+    node.shutdown();
+    drop(node);
+
+    setup.config.work_limits.time_limit = Some(Duration::from_secs(1));
+    let _node = bench.near(&setup);
+    let unit = submit(bench, "near", "near slow", b"said", "Failed");
+    let status = bench.control("near").json(&format!("work status {unit}")).unwrap();
+    assert_eq!(status["Detail"], "time limit of 1s reached");
+    assert_eq!(results(bench, "near", &unit), b"said");
+    until_no_process(bench, "sleep 600");
 }
