@@ -162,6 +162,9 @@ fn own_and_duplicate_ids() {
     let mut first = RawPeer::neighbour(&node, &Hello::new("double"));
     let mut second = RawPeer::connect(node.port());
     second.send_hello(&Hello::new("double"));
+    // The first is asked whether it lives, and any word of it says so.
+    first.read_until("ping", CLOSE_LIMIT);
+    first.send_hello(&Hello::new("double").listing("target", 1.0));
     second.expect_close(CLOSE_LIMIT);
     node.wait_for_log(&["already connected", "double"]);
     assert_eq!(neighbours(&node.status()), ["double"]);
