@@ -11,11 +11,11 @@ use receptor_host::runner::{CANCEL, RunnerConnection};
 
 use crate::bench::{Bench, PATIENCE, events, finish, is_gone, pid_in, signal, wait_until};
 
-/// Writes the record in place, as they do.
+/// Writes the record in place and under the lock, as they do.
 const WRITE: &str = r#"
 cd "$unit"
-write() { printf '{"State":%s,"Detail":"%s","StdoutSize":%s,"WorkType":"test","ExtraData":{"Pid":0,"Params":""}}\n' \
-          "$1" "$2" "$(stat -c %s stdout)" > status; }
+write() { { flock 9; printf '{"State":%s,"Detail":"%s","StdoutSize":%s,"WorkType":"test","ExtraData":{"Pid":0,"Params":""}}\n' \
+          "$1" "$2" "$(stat -c %s stdout)" > status; } 9>> status.lock; }
 exec >> stdout 2>&1
 "#;
 
