@@ -30,6 +30,7 @@ impl Stream {
         if packet.nonce != self.nonce {
             return;
         }
+        self.pacing.on_time(now);
         let length = payload.len();
         if self.phase == Phase::Ended {
             self.handle_after_end(now, packet, length, marked);

@@ -196,6 +196,8 @@ impl Stream {
             data.truncate(space);
         }
         let length = data.len();
+        // Where nothing was to be sent, no timer told of it.
+        self.pacing.on_time(now);
         if length > 0 {
             let was_starved = self.send.is_starved(self.peer_window);
             self.send.push(data);

@@ -62,7 +62,8 @@ impl Stream {
         })
     }
 
-    /// Whether [`poll_transmit`](Self::poll_transmit) would give a packet.
+    /// Whether [`poll_transmit`](Self::poll_transmit) would give a packet at the time that was last told. Where a
+    /// [timeout](Self::next_timeout) is due, it may give one all the same.
     pub fn wants_transmit(&self) -> bool {
         self.plan().is_some()
     }
